@@ -13,7 +13,8 @@ from pipeline.inputs.plan import Plan
 from pipeline.inputs.prompted_objects import PromptedFrames
 from pipeline.records import Status
 from pipeline.reviews.keeping import Row, is_withdrawn
-from pipeline.reviews.reviewed import NOT_REVIEWED
+from pipeline.reviews.reviewed import NOT_REVIEWED, ReviewedVideo
+from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import counted
@@ -48,9 +49,14 @@ def find_losses(plan: Plan, storage: JobStorage, state: JobState) -> Losses:
                 # Where reviewers have spoken, its row counts frames that the table never had.
                 if object_id not in review.newest and _has_fewer(track, now):
                     fewer[track["video_id"]].append(object_id)
-            elif object_id not in review.shown and not is_withdrawn(track, review):
+            elif object_id not in review.shown and (not is_withdrawn(track, review) or _is_accepted(review, object_id)):
                 without[track["video_id"]].append(object_id)
     return Losses(without, fewer)
+
+
+def _is_accepted(review: ReviewedVideo, object_id: int) -> bool:
+    """Whether somebody has accepted a track as it is, and said nothing else of it since."""
+    return object_id in review.settled and review.opinions[object_id].verdict is Verdict.ACCEPT
 
 
 def _has_fewer(track: Row, now: PromptedFrames) -> bool:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.commits.snapshot import JobState
@@ -14,7 +19,10 @@ from pipeline.errors import ConfigError
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.write import prompts_table, videos_table, write_table
+from pipeline.output.schema import TRACKS
 from pipeline.records import Status
+from pipeline.reviews.reviewed import ReviewedVideo
+from pipeline.reviews.verdicts import Opinion, Verdict
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import driver, labeled, publish
 
@@ -32,12 +40,19 @@ def state(disk_storage: JobStorage, tmp_path: Path) -> JobState:
     return log.state
 
 
-def check(folder: Path, storage: JobStorage, state: JobState, *rows: dict[str, Any], are_meant: bool = False) -> None:
+def check(
+    folder: Path,
+    storage: JobStorage,
+    state: JobState,
+    *rows: dict[str, Any],
+    are_meant: bool = False,
+    reviews: Mapping[str, ReviewedVideo] | None = None,
+) -> None:
     videos = [{"video_id": video_id, "uri": f"{video_id}.mp4"} for video_id in ("v", "w", "broken")]
     write_table(str(folder / "videos.parquet"), videos_table(videos))
     write_table(str(folder / "prompts.parquet"), prompts_table(rows))
     tables = InputTables(str(folder / "videos.parquet"), str(folder / "prompts.parquet"))
-    check_losses(make_plan(tables, state.finished), storage, state, are_meant=are_meant)
+    check_losses(make_plan(tables, state.finished, reviews=reviews or {}), storage, state, are_meant=are_meant)
 
 
 W = click("w", 1, frame_index=0)
@@ -68,6 +83,25 @@ def test_objects_without_prompts_are_refused_by_name(
     assert "prune=true" in str(refused.value)
     check(tmp_path, disk_storage, state, *rows, are_meant=True)
     assert "masks go" in caplog.text
+
+
+@pytest.mark.parametrize("verdict", [None, Verdict.REJECT, Verdict.ACCEPT])
+def test_an_object_that_was_added_and_taken_back_goes_unasked_unless_somebody_has_accepted_it_since(
+    verdict: Verdict | None, disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    log, keeper = driver(disk_storage, tmp_path / "spool")
+    video = labeled("v")
+    tracks = [row | {"correction": {1: "added"}.get(row["object_id"])} for row in video.tracks.to_pylist()]
+    added = replace(video, tracks=pa.Table.from_pylist(tracks, TRACKS))
+    keeper.commit([publish(disk_storage, tmp_path / "spool", added, labeled("w", object_ids=(1,)))])
+    taken_back, later = datetime(2026, 11, 29, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC)
+    opinions = {} if verdict is None else {1: Opinion(verdict, later, False)}
+    reviews = {"v": ReviewedVideo(newest={1: taken_back}, opinions=opinions)}
+
+    said = r"^1 object of the output has no prompts any more: 'v' \(object 1\)\. "
+    is_refused = pytest.raises(ConfigError, match=said) if verdict is Verdict.ACCEPT else nullcontext()
+    with is_refused:
+        check(tmp_path, disk_storage, log.state, click("v", 2, frame_index=3), W, reviews=reviews)
 
 
 @pytest.mark.parametrize(
