@@ -66,10 +66,10 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
     other = {name: now for name, now in hashes.items() if now != _tried_file(state.finished[name])}
     if left := sorted(given_up - other.keys()):
         _log.warning(
-            "%s not tried again, because %d attempts with the same prompts and file ended badly (max_attempts): %s. "
+            "%s not tried again, because %s with the same prompts and file ended badly (max_attempts): %s. "
             "Another file, other prompts or a higher max_attempts= lets them be tried again",
             counted(len(left), "video"),
-            config.max_attempts,
+            counted(config.max_attempts, "attempt"),
             ", ".join(map(repr, left[:MAX_NAMED])) + (", …" if len(left) > MAX_NAMED else ""),
         )
     # Those that have rows keep them until others are there, also where their worker finds another file than theirs.

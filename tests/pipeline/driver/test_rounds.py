@@ -314,7 +314,7 @@ def test_corrections_that_failed_and_were_withdrawn_are_told_and_tried_no_more(
     told = capsys.readouterr().out
     assert "kept     1 video could not be labeled again and keeps its former masks; other corrections, or a " in told
     assert "or a max_attempts= above 1 (retry=failed is set), let it be tried again" in told
-    assert "1 video not tried again, because 1 attempts" in caplog.text
+    assert "1 video not tried again, because 1 attempt with the same" in caplog.text
     caplog.clear()
     clip.write_bytes(content)
     os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
