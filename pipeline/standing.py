@@ -56,7 +56,7 @@ class ReviewStanding:
     `num_verdicts` tracks have a verdict on their labels of now, of which `num_rejected` are rejected. The next run
     takes in what people have corrected in `num_waiting` videos. `num_again` videos are labeled again in this round.
     `set_back` are those that could not be and have the rows that they had, by how that ended; where the corrections
-    with which it failed were withdrawn, they are not among these.
+    with which it failed were withdrawn, they are not among these, but `withdrawn`.
     """
 
     round: int
@@ -66,6 +66,7 @@ class ReviewStanding:
     num_waiting: int
     num_again: int = 0
     set_back: Mapping[Status, int] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
 
     @property
     def num_set_back(self) -> int:
@@ -75,7 +76,7 @@ class ReviewStanding:
     def counts(self) -> dict[str, int]:
         """All of it as fields of a document."""
         found = asdict(self)
-        del found["set_back"]
+        del found["set_back"], found["withdrawn"]
         return found | {"num_set_back": self.num_set_back}
 
     def in_words(self) -> str:
@@ -94,10 +95,7 @@ class ReviewStanding:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """All that is found out of a job. `run` is what the last driver wrote of its run.
-
-    `withdrawn` are videos that could not be labeled again with corrections that nobody wants any more.
-    """
+    """All that is found out of a job. `run` is what the last driver wrote of its run."""
 
     storage: JobStorage
     standing: Standing
@@ -107,21 +105,18 @@ class JobStatus:
     causes: Causes
     run: RunStatus | None
     reviews: ReviewStanding
-    withdrawn: frozenset[str] = frozenset()
 
     def retries(self, kind: str = "") -> Retries:
         """What `retry=` and `max_attempts=` of the last run mean for the bad videos, or those that a kind of cause hit.
 
         An earlier version did not write these keys down.
         """
-        run, finished = self.run, self.state.finished
+        run, finished, withdrawn = self.run, self.state.finished, self.reviews.withdrawn
         statuses = () if run is None else run.retry
         max_attempts = NO_RETRIES.max_attempts if run is None or run.max_attempts is None else run.max_attempts
         if kind:
-            return retries_of(statuses, max_attempts, hit_by(kind, finished, self.withdrawn))
-        return retries_of(
-            statuses, max_attempts, bad_videos(finished, self.withdrawn), set_back_videos(finished, self.withdrawn)
-        )
+            return retries_of(statuses, max_attempts, hit_by(kind, finished, withdrawn))
+        return retries_of(statuses, max_attempts, bad_videos(finished, withdrawn), set_back_videos(finished, withdrawn))
 
 
 def read_status(storage: JobStorage) -> JobStatus:
@@ -148,8 +143,8 @@ def read_status(storage: JobStorage) -> JobStatus:
     _add_videos(causes, job, withdrawn)
     objects = _add_objects(causes, objects, job)
     standing = replace(_standing(run, driver), refused=refused)
-    reviews = _reviews(job, reviewed, state.num_set_back(withdrawn))
-    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews, withdrawn)
+    reviews = replace(_reviews(job, reviewed, state.num_set_back(withdrawn)), withdrawn=withdrawn)
+    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews)
 
 
 def _reviews(job: JobTables, reviewed: Mapping[str, ReviewedVideo], set_back: Mapping[Status, int]) -> ReviewStanding:
