@@ -11,8 +11,9 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,14 +21,17 @@ import torch
 
 from tests.bench.doubt_clips import clips as drawn_clips
 from tests.bench.loop_clips import LoopClip
-from tests.bench.loop_rounds import POLICIES, Policy, Work, work
+from tests.bench.loop_rounds import POLICIES, Habit, Policy, Work, work
 from tests.bench.loop_tracks import Key, Tracks, measure
 
-KEPT = Path(__file__).parent / "results" / "loop_tracks.parquet"
-SEEDS = (*range(6000, 6060), *range(6100, 6160))
-"""Seeds below 150 are those of the bench of doubt, which fitted the weights; from 2000 to 5999 those of trials."""
+HABIT: Habit = "glances"
+"""Of the annotator whose figures are reported. Checking everything is looking through it."""
 
-NUM_FRAMES, HARDEST = 40, 0.5
+LENGTHS: dict[int, tuple[int, ...]] = {200: (*range(8000, 8080),), 40: (*range(6000, 6060), *range(6100, 6160))}
+"""The seeds of the clips by how many frames they have. Seeds below 150 are those of the bench of doubt, which fitted
+the weights; from 2000 to 5999 and from 7000 to 7999 those of trials. What is drawn in more frames moves slower."""
+
+HARDEST = 0.5
 """Clips up to the middle of the difficulties that the bench of doubt has. Mini loses what is harder again within a few
 frames of a true mask, so that no correction helps."""
 
@@ -46,12 +50,17 @@ _NUM_DRAWN = 200
 _NOTICED = 0.02
 
 
-def label(seeds: Iterable[int]) -> Tracks:
+def file_of(num_frames: int) -> Path:
+    """The file of the measured tracks of clips of so many frames."""
+    return Path(__file__).parent / "results" / f"loop_tracks_{num_frames}.parquet"
+
+
+def label(seeds: Iterable[int], num_frames: int) -> Tracks:
     """The tracks of the clips of these seeds, as mini labels them before and after corrections."""
     from model import load_model
 
     model = load_model("mini")
-    drawn = drawn_clips(seeds, NUM_FRAMES, HARDEST)
+    drawn = drawn_clips(seeds, num_frames, HARDEST)
     return measure(LoopClip(clip, prompts, model) for clip, prompts in drawn)
 
 
@@ -73,7 +82,9 @@ def report(tracks: Tracks, num_lots: int = _NUM_LOTS, shares: Sequence[float] = 
     }
     for policy in POLICIES:
         lots = range(num_lots) if policy == "random" else range(1)
-        gains = np.array([[_spend(tracks, policy, share * effort, seed)[1] for seed in lots] for share in shares])
+        gains = np.array(
+            [[_spend(tracks, policy, share * effort, seed, HABIT)[1] for seed in lots] for share in shares]
+        )
         gains = (gains - begin) / (end - begin)
         found["policies"][policy] = {
             "gain": gains.mean(axis=1).tolist(),
@@ -85,17 +96,19 @@ def report(tracks: Tracks, num_lots: int = _NUM_LOTS, shares: Sequence[float] = 
     return found
 
 
-def _spend(tracks: Tracks, policy: Policy, budget: float | None, seed: int = 0, **more: bool) -> tuple[float, float]:
+def _spend(
+    tracks: Tracks, policy: Policy, budget: float | None, seed: int = 0, habit: Habit = "looks through"
+) -> tuple[float, float]:
     """Seconds and J&F at the end of three rounds that take so many seconds."""
-    *_, last = work(tracks, policy, budget, seed, **more)
+    *_, last = work(tracks, policy, budget, seed, habit)
     return last.seconds, last.j_and_f()
 
 
-def shares_at_mark(tracks: Tracks, policies: Sequence[Policy], **more: bool) -> dict[Policy, float]:
+def shares_at_mark(tracks: Tracks, policies: Sequence[Policy], habit: Habit = HABIT) -> dict[Policy, float]:
     """The share of the whole gain that each policy has at a fifth of the seconds, alone."""
     begin = float(np.mean([tracks.state(key, 0).j_and_f for key in tracks.keys]))
-    effort, end = _spend(tracks, "all", None, **more)
-    return {policy: (_spend(tracks, policy, MARK * effort, **more)[1] - begin) / (end - begin) for policy in policies}
+    effort, end = _spend(tracks, "all", None)
+    return {policy: (_spend(tracks, policy, MARK * effort, 0, habit)[1] - begin) / (end - begin) for policy in policies}
 
 
 def intervals(
@@ -115,26 +128,31 @@ def ways_of_the_seconds(tracks: Tracks, policy: Policy, budget: float) -> dict[s
     """What a fifth of the seconds went to: shares by what came of a look.
 
     `mended`: J&F rose by more than 0.02; `no better`: a mask was saved, and it did not; `not mended`: no mask of a bad
-    track was worth saving; `good`: the track was.
+    track was worth saving, or he left it to the end; `good`: the track was.
     """
     shares = {"mended": 0.0, "no better": 0.0, "not mended": 0.0, "good": 0.0}
-    before, looked = Work(tracks), set[Key]()
-    seconds, corrections = before.seconds, Counter(before.corrections)
-    for now in work(tracks, policy, budget):
-        changed = {*(now.corrections - corrections), *(now.done - looked)}
-        if not changed:  # the end of the last round
-            break
-        (key,) = changed
-        number = corrections[key]
-        state = tracks.state(key, number)
-        if now.corrections[key] > number:
-            kind = "mended" if tracks.state(key, number + 1).j_and_f > state.j_and_f + _NOTICED else "no better"
-        else:
-            kind = "not mended" if state.is_bad else "good"
-            looked.add(key)
-        shares[kind] += now.seconds - seconds
-        seconds, corrections = now.seconds, Counter(now.corrections)
-    return {kind: spent / seconds for kind, spent in shares.items()}
+    steps = work(tracks, policy, budget, 0, HABIT)
+    before = Work(tracks)
+    for now in steps:
+        found = _last_look(before, now)
+        if found is not None:
+            shares[_what_came_of(tracks, before, now, found)] += now.seconds - before.seconds
+        before = replace(now, corrections=Counter(now.corrections), skipped=Counter(now.skipped), done={*now.done})
+    return {kind: spent / before.seconds for kind, spent in shares.items()}
+
+
+def _last_look(before: Work, now: Work) -> Key | None:
+    """The track that was looked at between the two; None at the end of the last round."""
+    changed = {*(now.corrections - before.corrections), *(now.skipped - before.skipped), *(now.done - before.done)}
+    return next(iter(changed), None)
+
+
+def _what_came_of(tracks: Tracks, before: Work, now: Work, key: Key) -> str:
+    number = before.corrections[key]
+    state = tracks.state(key, number)
+    if now.corrections[key] > number:
+        return "mended" if tracks.state(key, number + 1).j_and_f > state.j_and_f + _NOTICED else "no better"
+    return "not mended" if state.is_bad else "good"
 
 
 def at_mark(found: Mapping[str, Any], policy: Policy) -> float:
@@ -144,29 +162,35 @@ def at_mark(found: Mapping[str, Any], policy: Policy) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.loop", description=__doc__)
+    parser.add_argument("--frames", type=int, default=200, help="frames of a clip that is labeled")
     parser.add_argument("--clips", type=int, help="label so many clips from --first-seed on, for trials")
     parser.add_argument("--first-seed", type=int, default=2000)
-    parser.add_argument("--tracks", type=Path, help="measured tracks of an earlier run, which are not labeled again")
+    parser.add_argument("--kept", action="store_true", help="the tracks that are kept beside this file, of all lengths")
     parser.add_argument("--keep", type=Path, help="write the measured tracks to this file")
     parser.add_argument("--output", type=Path, default=Path("outputs/bench-loop"))
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    if options.tracks:
-        tracks = Tracks(pq.read_table(options.tracks))
+    if options.kept:
+        measured = {num_frames: Tracks(pq.read_table(file_of(num_frames))) for num_frames in LENGTHS}
     else:
         trials = options.clips and range(options.first_seed, options.first_seed + options.clips)
-        tracks = label(trials or SEEDS)
+        measured = {options.frames: label(trials or LENGTHS[options.frames], options.frames)}
     if options.keep:
-        pq.write_table(tracks.table, options.keep, compression="zstd")
-    found = {"as drawn": report(tracks), "few bad": report(few := tracks.diluted(FEW_BAD))}
-    for name, one in (("as drawn", tracks), ("few bad", few)):
-        found[name]["intervals"] = intervals(one)
-        found[name]["with skips"] = shares_at_mark(one, POLICIES, skips=True)
+        pq.write_table(measured[options.frames].table, options.keep, compression="zstd")
+    found = {f"{num_frames} frames": whole_report(tracks) for num_frames, tracks in measured.items()}
+    first = next(iter(measured))
+    found[f"{first} frames, few bad"] = whole_report(measured[first].diluted(FEW_BAD))
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "loop.json").write_text(json.dumps(found, indent=1))
     draw(found, options.output / "loop.png")
     for one in found.values():
         show(one)
+
+
+def whole_report(tracks: Tracks) -> dict[str, Any]:
+    """The report with intervals, and what annotators of other habits would have."""
+    habits = {habit: shares_at_mark(tracks, POLICIES, habit) for habit in get_args(Habit)}
+    return report(tracks) | {"intervals": intervals(tracks), "habits": habits}
 
 
 def show(found: Mapping[str, Any]) -> None:
@@ -184,11 +208,12 @@ def show(found: Mapping[str, Any]) -> None:
         spent = ", ".join(f"{share:.0%} {kind}" for kind, share in one["seconds"].items())
         low, high = found["intervals"][policy]
         print(f"{MARK:.0%} of the effort by {policy}: {low:.0%} to {high:.0%}; {spent}")
-    print("with skips: " + ", ".join(f"{policy} {share:.0%}" for policy, share in found["with skips"].items()))
+    for habit, shares in found["habits"].items():
+        print(f"who {habit}: " + ", ".join(f"{policy} {share:.0%}" for policy, share in shares.items()))
 
 
 _LOOKS = {
-    "best": ("k:", 1.0, "the best order there is"),
+    "best": ("k:", 1.0, "what gains most in a second, by the truth"),
     "doubt": ("tab:orange", 2.5, "queue by doubt"),
     "value": ("tab:red", 2.5, "queue by value"),
     "random": ("tab:blue", 1.5, "by lot"),
@@ -200,9 +225,10 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """J&F of all tracks against the seconds spent, by policy; a panel for each set of tracks."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(found), figsize=(11, 4.3))
-    for axis, one in zip(axes, found.values(), strict=True):
-        _draw_panel(axis, one)
+    figure, row = plt.subplots(1, len(found), figsize=(5.2 * len(found), 4.3), squeeze=False)
+    axes = row[0]
+    for axis, (name, one) in zip(axes, found.items(), strict=True):
+        _draw_panel(axis, name, one)
     axes[0].set_ylabel("J&F, mean of all tracks")
     axes[-1].legend(frameon=False, fontsize=9, loc="lower right")
     figure.tight_layout()
@@ -210,7 +236,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_panel(axis: Any, found: Mapping[str, Any]) -> None:
+def _draw_panel(axis: Any, name: str, found: Mapping[str, Any]) -> None:
     before, after = found["j_and_f_before"], found["j_and_f_after"]
     seconds = np.array([0.0, *found["shares"]]) * found["seconds"]
     for policy, (color, width, label) in _LOOKS.items():  # all but `mendable`
@@ -222,7 +248,7 @@ def _draw_panel(axis: Any, found: Mapping[str, Any]) -> None:
     axis.axvline(MARK * found["seconds"], color="0.6", linewidth=1, linestyle="--")
     axis.axhline(after, color="0.6", linewidth=1, linestyle="--")
     axis.set(
-        title=f"{found['num_tracks']} tracks, {found['num_bad'] / found['num_tracks']:.0%} of them bad",
+        title=f"{name.split(',')[0]}: {found['num_tracks']} tracks, {found['num_bad'] / found['num_tracks']:.0%} bad",
         xlabel="seconds of a person, over three rounds",
         xlim=(0, None),
     )

@@ -16,13 +16,18 @@ import numpy as np
 from pipeline.data_engine.audit import lots
 from pipeline.data_engine.costs import SECONDS_TO_FIND_A_FRAME
 from pipeline.data_engine.queue import Order, Queue, QueueRules
-from tests.bench.loop_tracks import Key, Look, Tracks
+from tests.bench.loop_tracks import Key, Look, State, Tracks
 
 Policy = Literal["doubt", "value", "random", "all", "best", "mendable"]
-"""By doubt and by value as the queue has them, by lot, as the tables have them, and in the best order that somebody who
-knows the truth can give. `mendable` is by value, but tracks of which no mask can be saved come last."""
+"""By doubt and by value as the queue has them, by lot, as the tables have them, and by what a second gains as the truth
+knows it (`best`). `mendable` is by value, but tracks of which no mask can be saved come last."""
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
+
+Habit = Literal["looks through", "glances", "skips"]
+"""What an annotator does who is not sure of a track yet. He `looks through` it at once. Or he leaves it to the end: who
+`glances`, before he would have to look through it, and who `skips`, where a frame that he tried gives no mask."""
+
 NUM_ROUNDS = 3
 
 
@@ -30,11 +35,11 @@ NUM_ROUNDS = 3
 class Work:
     """Corrections and skips of each track so far, tracks that need no look until they are labeled again, seconds spent.
 
-    Skips are those since the last correction. Who `skips` leaves a track after each try that gives no mask.
+    Skips are those since the last correction.
     """
 
     tracks: Tracks
-    skips: bool = False
+    habit: Habit = "looks through"
     corrections: Counter[Key] = field(default_factory=Counter)
     skipped: Counter[Key] = field(default_factory=Counter)
     done: set[Key] = field(default_factory=set)
@@ -42,24 +47,33 @@ class Work:
 
     def check(self, key: Key) -> None:
         """Look at a track: mend a frame of it, skip it, or be done with it."""
-        ahead = self.ahead(key)
-        if self.skips:
-            self.seconds += SECONDS_TO_FIND_A_FRAME * (self.skipped[key] > 0)  # the page opens it once more
-            ahead, left = ahead[:1], len(ahead) - 1
-        else:
-            left = 0
-        self.seconds += sum(look.seconds for look in ahead)
-        if ahead[-1].frame_index is not None:
+        state, ahead = self._state(key), self.ahead(key)
+        if self.skipped[key] and (self.habit == "skips" or state.num_quick):
+            self.seconds += SECONDS_TO_FIND_A_FRAME  # the page opens it once more
+        at_once = self._at_once(state, ahead, self.skipped[key] > 0)
+        self.seconds += sum(look.seconds for look in at_once) if at_once else SECONDS_TO_FIND_A_FRAME
+        if at_once and at_once[-1].frame_index is not None:
             self.corrections[key] += 1
             self.skipped[key] = 0
-        elif left:
+        elif len(at_once) < len(ahead):
             self.skipped[key] += 1
         else:
             self.done.add(key)
 
     def ahead(self, key: Key) -> tuple[Look, ...]:
         """The next tries at a track, up to the first that saves a mask."""
-        return self.tracks.state(key, self.corrections[key]).looks[self.skipped[key] :]
+        state, num_skipped = self._state(key), self.skipped[key]
+        tried = {"looks through": 0, "skips": num_skipped, "glances": (state.num_quick or 0) if num_skipped else 0}
+        return state.looks[tried[self.habit] :]
+
+    def _at_once(self, state: State, ahead: tuple[Look, ...], is_skipped: bool) -> tuple[Look, ...]:
+        """Those of the next tries after which he leaves the track; none: he glances at the doubtful frame alone."""
+        if self.habit == "skips":
+            return ahead[:1]
+        return ahead if self.habit == "looks through" or is_skipped else ahead[: state.num_quick]
+
+    def _state(self, key: Key) -> State:
+        return self.tracks.state(key, self.corrections[key])
 
     def gain(self, key: Key) -> float:
         """The J&F that the next tries at a track bring."""
@@ -74,14 +88,14 @@ class Work:
 
 
 def work(
-    tracks: Tracks, policy: Policy, budget: float | None = None, seed: int = 0, skips: bool = False
+    tracks: Tracks, policy: Policy, budget: float | None = None, seed: int = 0, habit: Habit = "looks through"
 ) -> Iterator[Work]:
     """The work after each track and at its end. Each round may take a third of the budget; None is no bound.
 
     A track that was begun is finished. What a round leaves of its seconds is for the next one. A track that was skipped
     has its turn again behind all others.
     """
-    now = Work(tracks, skips)
+    now = Work(tracks, habit)
     for number in range(1, NUM_ROUNDS + 1):
         last = np.inf if budget is None else budget * number / NUM_ROUNDS
         turns = _order(now, policy, seed + 1000 * number)

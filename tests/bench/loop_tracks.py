@@ -75,11 +75,16 @@ class Look:
 
 @dataclass(frozen=True)
 class State:
-    """A track after some corrections, and the next looks at it, of which the last alone may save a mask."""
+    """A track after some corrections, and the next looks at it, of which the last alone may save a mask.
+
+    `num_quick` of them come before he has to look through the whole track. None: the page cannot open it at a doubtful
+    frame, so that he has to at once.
+    """
 
     j_and_f: float
     is_bad: bool
     looks: tuple[Look, ...]
+    num_quick: int | None
 
 
 class Tracks:
@@ -93,7 +98,10 @@ class Tracks:
         for place, row in enumerate(table.to_pylist()):
             key = row["video_id"], row["object_id"]
             looks = tuple(Look(**one) for one in row["looks"])
-            self._states[key, row["num_corrections"]] = State(row["j_and_f"], row["is_bad"], looks)
+            num_quick = len(looks) - (looks[-1].num_looked == row["num_masks"])
+            opens = num_quick > 0 or looks[0].num_found > 0
+            state = State(row["j_and_f"], row["is_bad"], looks, num_quick if opens else None)
+            self._states[key, row["num_corrections"]] = state
             self._places.setdefault((row["video_id"], tuple(row["states"])), []).append(place)
             if not any(row["states"]):
                 self._objects.setdefault(row["video_id"], []).append(row["object_id"])

@@ -17,10 +17,20 @@ from pipeline import run, tables
 from pipeline.demo.inputs import write_inputs
 from pipeline.masks.rle import decode_rle
 from tests.bench.doubt_clips import clips as drawn_clips
-from tests.bench.loop import EARLY, FEW_BAD, KEPT, MARK, at_mark, intervals, report, shares_at_mark
+from tests.bench.loop import (
+    EARLY,
+    FEW_BAD,
+    MARK,
+    at_mark,
+    file_of,
+    intervals,
+    report,
+    shares_at_mark,
+    ways_of_the_seconds,
+)
 from tests.bench.loop_clicks import Box, Clicks, Point, iou, mend, next_click
 from tests.bench.loop_clips import Frames, LoopClip, TrackLabels
-from tests.bench.loop_rounds import Work, work
+from tests.bench.loop_rounds import Habit, Work, work
 from tests.bench.loop_tracks import Look, Tracks, looks
 from tests.support.rounds import correct, rle_of
 
@@ -28,7 +38,13 @@ from tests.support.rounds import correct, rle_of
 @pytest.fixture(scope="module")
 def kept() -> Tracks:
     """The tracks of the bench, as it measured them before and after each correction."""
-    return Tracks(pq.read_table(KEPT))
+    return Tracks(pq.read_table(file_of(200)))
+
+
+@pytest.fixture(scope="module")
+def short() -> Tracks:
+    """Tracks of clips of 40 frames, through which a look is quick."""
+    return Tracks(pq.read_table(file_of(40)))
 
 
 _SHARES = (0.1, MARK, EARLY)
@@ -47,13 +63,12 @@ def few(kept: Tracks) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_queue_gains_more_in_the_same_time_than_random_orders(found: dict[str, Any]) -> None:
-    assert (found["num_tracks"] > 300, found["num_bad"] > 70) == (True, True)
+    assert (found["num_tracks"] > 200, found["num_bad"] > 60) == (True, True)
     assert found["j_and_f_after"] > found["j_and_f_before"] + 0.04
     early = {policy: one["early"] for policy, one in found["policies"].items()}
-    assert early["value"][0] > max(early["random"]) + 0.1, "more than any of 5"
-    assert early["doubt"][0] > np.mean(early["random"]) + 0.1
-    assert at_mark(found, "value") > max(0.45, at_mark(found, "random") + 0.2, at_mark(found, "all") + 0.2)
-    assert at_mark(found, "best") > at_mark(found, "mendable") + 0.1 > at_mark(found, "value") + 0.3
+    assert min(early["value"][0], early["doubt"][0]) > max(early["random"]) + 0.1, "more than any of 5"
+    assert at_mark(found, "value") > max(0.6, at_mark(found, "random") + 0.2, at_mark(found, "all") + 0.2)
+    assert at_mark(found, "mendable") > at_mark(found, "value") + 0.1
 
 
 @pytest.mark.slow
@@ -61,7 +76,7 @@ def test_the_queue_gains_more_still_where_few_tracks_are_bad(few: dict[str, Any]
     assert few["num_bad"] / few["num_tracks"] == pytest.approx(FEW_BAD, rel=0.1)
     early = {policy: one["early"] for policy, one in few["policies"].items()}
     assert min(early["doubt"][0], early["value"][0]) > max(early["random"]) + 0.1
-    assert at_mark(few, "value") > 0.45
+    assert min(at_mark(few, "value"), at_mark(few, "doubt")) > 0.7
 
 
 def test_few_seconds_of_the_first_fifth_go_to_good_tracks_by_the_queue(found: dict[str, Any]) -> None:
@@ -69,13 +84,23 @@ def test_few_seconds_of_the_first_fifth_go_to_good_tracks_by_the_queue(found: di
     seconds = {policy: one["seconds"] for policy, one in found["policies"].items()}
     assert all(sum(shares.values()) == pytest.approx(1.0) for shares in seconds.values())
     assert max(seconds["doubt"]["good"], seconds["value"]["good"]) < 0.25 < 0.4 < seconds["random"]["good"]
-    assert seconds["value"]["not mended"] > 0.15 > 0.05 > seconds["best"]["not mended"]
+    assert seconds["value"]["not mended"] > 0.15 > 0.1 > seconds["mendable"]["not mended"]
 
 
-def test_who_skips_a_track_at_the_first_frame_that_gives_no_mask_gains_less(kept: Tracks) -> None:
+def test_who_skips_a_track_at_the_first_frame_that_gives_no_mask_gains_less(short: Tracks) -> None:
     """Of the bad tracks that can be mended many are at the second frame."""
-    stays, skips = (shares_at_mark(kept, ("value", "doubt"), skips=one) for one in (False, True))
+    stays, skips = (shares_at_mark(short, ("value", "doubt"), one) for one in ("looks through", "skips"))
     assert min(stays[policy] - skips[policy] for policy in stays) > 0.1
+
+
+def test_who_looks_through_tracks_last_gains_more_where_many_are_bad_and_most_where_they_are_long(
+    kept: Tracks, short: Tracks
+) -> None:
+    for tracks, more in ((kept, 0.1), (short, 0.02)):
+        looks_through, glances = (
+            shares_at_mark(tracks, ("value", "doubt"), one) for one in ("looks through", "glances")
+        )
+        assert min(glances[policy] - looks_through[policy] for policy in glances) > more
 
 
 def test_the_interval_of_a_share_holds_it_and_is_that_of_other_clips(kept: Tracks) -> None:
@@ -137,16 +162,46 @@ def test_a_track_of_which_no_mask_is_saved_is_not_looked_at_again() -> None:
     assert last.done == {("v", 1), ("v", 2)}
 
 
+def steps(tracks: Tracks, habit: Habit, budget: float | None = None) -> list[tuple[float, float]]:
+    return [(now.seconds, now.j_and_f()) for now in work(tracks, "doubt", budget, habit=habit)]
+
+
 def test_who_stays_tries_all_frames_at_once_and_who_skips_comes_back_behind_all_others() -> None:
     """A second try costs 4.5 s, and 1 s more for whoever has left the track."""
     twice = drawn_tracks(looks=[[GOOD], [Look(1, 5, 3, None), Look(0, 0, 3, 3)], [GOOD], [GOOD]])
-    stays, skips = ([(now.seconds, now.j_and_f()) for now in work(twice, "doubt", skips=one)] for one in (False, True))
-    assert stays[:2] == pytest.approx(np.array([(10.5, 0.75), (15.5, 0.75)]))
-    assert skips[:3] == pytest.approx(np.array([(6.0, 0.55), (11.0, 0.55), (16.5, 0.75)]))
+    assert steps(twice, "looks through")[:2] == pytest.approx(np.array([(10.5, 0.75), (15.5, 0.75)]))
+    assert steps(twice, "skips")[:3] == pytest.approx(np.array([(6.0, 0.55), (11.0, 0.55), (16.5, 0.75)]))
     budget = 12.0  # a round of 4 s ends behind the first look of each
-    assert next(work(twice, "doubt", budget, skips=True)).skipped == {("v", 2): 1}
-    *_, last = work(twice, "doubt", budget, skips=True)
+    assert next(work(twice, "doubt", budget, habit="skips")).skipped == {("v", 2): 1}
+    *_, last = work(twice, "doubt", budget, habit="skips")
     assert (last.seconds, last.corrections) == (16.5, {("v", 2): 1})
+
+
+def test_who_glances_leaves_a_track_after_a_second_and_looks_through_it_when_all_others_are_done() -> None:
+    """A look through the good track is 5 s, 1 s of which opens it: the glance before costs 1 s more."""
+    first = drawn_tracks(doubt=[0.9, 0.1, 0.9, 0.1])  # the good track comes first
+    assert steps(first, "looks through")[:2] == pytest.approx(np.array([(5.0, 0.55), (11.0, 0.75)]))
+    assert steps(first, "glances")[:3] == pytest.approx(np.array([(1.0, 0.55), (7.0, 0.75), (12.0, 0.75)]))
+    *_, last = work(first, "doubt", 6.0, habit="glances")  # a round of 2 s ends behind the second track
+    assert (last.corrections, last.done) == ({("v", 2): 1}, set())
+    assert ways_of_the_seconds(first, "doubt", 6.0) == pytest.approx(
+        {"mended": 6 / 7, "no better": 0.0, "not mended": 0.0, "good": 1 / 7}
+    )
+
+
+def test_who_glances_leaves_the_look_through_a_track_that_two_frames_did_not_mend_to_the_end_as_well() -> None:
+    """Two tries are 10.5 s. The look through 40 frames is 4 s, the frame there 4.5 s, and the page opens once more."""
+    hard = [Look(1, 5, 3, None), Look(0, 0, 3, None), Look(0, 40, 3, 30)]
+    last = drawn_tracks(looks=[[GOOD], hard, [GOOD], [GOOD]])
+    assert steps(last, "looks through")[:2] == pytest.approx(np.array([(19.0, 0.75), (24.0, 0.75)]))
+    assert steps(last, "glances")[:4] == pytest.approx(
+        np.array([(10.5, 0.55), (11.5, 0.55), (21.0, 0.75), (26.0, 0.75)])
+    )
+
+
+def test_a_track_without_a_doubtful_frame_has_nothing_to_glance_at() -> None:
+    unknown = drawn_tracks(looks=[[Look(0, 40, 0, None)], [Look(1, 5, 3, 3)], [Look(0, 40, 0, None)], [GOOD]])
+    assert steps(unknown, "glances")[:2] == pytest.approx(np.array([(6.0, 0.75), (10.0, 0.75)]))
 
 
 def test_an_order_that_knows_what_can_be_mended_has_the_others_last() -> None:
