@@ -94,7 +94,7 @@ def test_a_killed_worker_costs_a_long_video_only_what_was_not_saved(
 
 
 def test_sigterm_saves_what_is_in_flight(tmp_path: Path, record: Record) -> None:
-    num_frames = 150  # enough for six seconds on a quick machine
+    num_frames = 400  # twice what a quick machine labels in six seconds; fewer than five are not worth saving
     write_long_video(tmp_path / "long.mp4", num_frames, 12)
     arguments = write_tables(tmp_path, [0])
     assert run(tmp_path, *arguments, f"output={tmp_path / 'undisturbed'}", "cluster=serial").process.returncode == 0
