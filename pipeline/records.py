@@ -7,7 +7,7 @@ that gets it answers with a `Report`: which segments it has published, and how f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -212,6 +212,10 @@ class Retries:
     num_given_up: int = 0
     most_failures: int = 0
     num_set_back_given_up: int = 0
+
+    def names(self, statuses: Iterable[Status]) -> bool:
+        """Whether `retry=` names all of these."""
+        return {status.value for status in statuses} <= set(self.statuses)
 
 
 NO_RETRIES = Retries()

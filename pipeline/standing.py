@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.command import ExitCode
 from pipeline.commits import owner, status_file
-from pipeline.commits.given_up import bad_videos, hit_by, retries_of, set_back_videos
+from pipeline.commits.given_up import retries_of
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
@@ -111,12 +111,10 @@ class JobStatus:
 
         An earlier version did not write these keys down.
         """
-        run, finished, withdrawn = self.run, self.state.finished, self.reviews.withdrawn
+        run = self.run
         statuses = () if run is None else run.retry
         max_attempts = NO_RETRIES.max_attempts if run is None or run.max_attempts is None else run.max_attempts
-        if kind:
-            return retries_of(statuses, max_attempts, hit_by(kind, finished, withdrawn))
-        return retries_of(statuses, max_attempts, bad_videos(finished, withdrawn), set_back_videos(finished, withdrawn))
+        return retries_of(statuses, max_attempts, self.state.finished, self.reviews.withdrawn, kind)
 
 
 def read_status(storage: JobStorage) -> JobStatus:

@@ -210,7 +210,7 @@ def how_again(bad: Mapping[Status, int], num_partly: int = 0, retries: Retries =
     which += [f"{num_partly} partly labeled"] if num_partly else []
     num = sum(bad.values()) + num_partly
     label = f"to label the {' and '.join(which)} {'video' if num == 1 else 'videos'} again"
-    has_retry = {status.value for status in statuses} <= set(retries.statuses)
+    has_retry = retries.names(statuses)
     helps = f"{_higher(retries)}, another file or other prompts"
     if has_retry and retries.num_given_up == num:
         they = "they were" if num > 1 else "it was"
@@ -250,7 +250,7 @@ def describe_setbacks(counts: Mapping[Status, int], retries: Retries = NO_RETRIE
         return []
     num, num_given_up = sum(counts.values()), retries.num_set_back_given_up
     retry, few = _retry(statuses), ""
-    has_retry = {status.value for status in statuses} <= set(retries.statuses)
+    has_retry = retries.names(statuses)
     if num_given_up == num:
         retry = f"{_higher(retries)} ({retry} is set)" if has_retry else f"{retry} with {_higher(retries)}"
     else:

@@ -318,8 +318,7 @@ def _blocks_of(
     values = _packed_for_products(values_TV.t()) if packed else values_TV
 
     def attended(queries: Tensor, is_key: Tensor | None, buffer: Tensor | None) -> Tensor:
-        room = None if buffer is None else buffer[: len(queries)]
-        scores = _product(queries, keys) if packed else torch.mm(queries, keys, out=room)
+        scores = _product(queries, keys) if buffer is None else torch.mm(queries, keys, out=buffer[: len(queries)])
         if is_key is not None:
             scores.masked_fill_(~is_key, -torch.inf)
         torch.softmax(scores, dim=-1, out=scores)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from pipeline.commits.finished import FinishedVideo, FinishedVideos
 from pipeline.records import Retries, Status
@@ -20,17 +20,17 @@ def _was_opened(finished: FinishedVideo) -> bool:
     return last.status is not Status.FAILED or bool(last.source_hash)
 
 
-def bad_videos(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
+def _bad_videos(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
     """Those that have no good rows, or not of all objects."""
     return (finished for finished in _as_wanted(videos, withdrawn) if finished.is_bad)
 
 
-def set_back_videos(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
+def _set_back_videos(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
     """Those that could not be labeled again and keep their rows."""
     return (finished for finished in _as_wanted(videos, withdrawn) if finished.setback is not None)
 
 
-def hit_by(kind: str, videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
+def _hit_by(kind: str, videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
     """Videos that a kind of cause has hit: a status, also of the last try of one that keeps its rows, or `OBJECT`."""
     for finished in _as_wanted(videos, withdrawn):
         is_partly = finished.status is Status.OK and bool(finished.tally.num_tracks_failed)
@@ -50,12 +50,15 @@ def _as_wanted(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[F
 
 
 def retries_of(
-    statuses: Collection[str],
-    max_attempts: int,
-    bad: Iterable[FinishedVideo],
-    set_back: Iterable[FinishedVideo] = (),
+    statuses: Collection[str], max_attempts: int, videos: FinishedVideos, withdrawn: Collection[str], kind: str = ""
 ) -> Retries:
-    """What `retry=` and `max_attempts=` mean for these videos, whether or not `retry=` names them."""
+    """What `retry=` and `max_attempts=` mean for the bad videos of a job, whether or not `retry=` names them.
+
+    `kind` asks for those alone that such a cause has hit, see `_hit_by`. `withdrawn` are videos that could not be
+    labeled with corrections that nobody wants any more.
+    """
+    bad = _hit_by(kind, videos, withdrawn) if kind else _bad_videos(videos, withdrawn)
+    set_back = () if kind else _set_back_videos(videos, withdrawn)
     given_up, kept = (
         [finished.num_failures for finished in some if is_given_up(finished, max_attempts)] for some in (bad, set_back)
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.command import ExitCode
-from pipeline.commits.given_up import bad_videos, retries_of, set_back_videos
+from pipeline.commits.given_up import retries_of
 from pipeline.driver.job import Job
 from pipeline.driver.progress import Progress, duration
 from pipeline.inputs.plan import Plan
@@ -73,8 +73,7 @@ def report(
         state.num_set_back(withdrawn),
         len(state.set_aside()),
     )
-    groups = bad_videos(state.finished, withdrawn), set_back_videos(state.finished, withdrawn)
-    retries = retries_of(job.config.retry, job.config.max_attempts, *groups)
+    retries = retries_of(job.config.retry, job.config.max_attempts, state.finished, withdrawn)
     output = job.storage.uri if names_tables else None
     say(summary(progress, counts, output, f"maskmill: {message}", retries))
     return End(_EXIT_CODES[ending], message, ending.name.lower())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import deque
@@ -21,8 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import imageio_ffmpeg
 
 from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.config.worker_config import WorkerConfig
@@ -35,6 +32,7 @@ from pipeline.worker.settings import JobFacts, WorkerSettings
 from pipeline.worker.worker import Worker
 from tests.bench.feed_alone import alone
 from tests.support.fake_device import fake_network
+from tests.support.judges import ffmpeg
 
 FRAME_SECONDS = 0.004
 
@@ -92,23 +90,12 @@ def write_clips(folder: Path, work: Feed) -> list[WorkItem]:
     """The plan for one file that the table names once for each video."""
     height, width = work.size_hw
     draw = f"testsrc2=size={width}x{height}:rate=25,noise=alls=6:allf=t"
-    command = [
-        *(
-            imageio_ffmpeg.get_ffmpeg_exe(),
-            "-nostdin",
-            "-loglevel",
-            "error",
-            "-f",
-            "lavfi",
-            "-i",
-            draw,
-            "-frames:v",
-            str(work.num_frames),
-        ),
-        *("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-b:v", str(work.bits_per_second)),
-        *("-maxrate", str(work.bits_per_second), "-bufsize", str(work.bits_per_second), str(folder / "clip.mp4")),
-    ]
-    subprocess.run(command, check=True)
+    rate = str(work.bits_per_second)
+    ffmpeg(
+        *("-loglevel", "error", "-f", "lavfi", "-i", draw, "-frames:v", str(work.num_frames)),
+        *("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-b:v", rate, "-maxrate", rate),
+        *("-bufsize", rate, folder / "clip.mp4"),
+    ).check_returncode()
     names = [f"video{number:03d}" for number in range(work.num_videos)]
     box = [width * 0.2, height * 0.2, width * 0.5, height * 0.5]
     prompts = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commits.given_up import bad_videos, hit_by, retries_of, set_back_videos
+from pipeline.commits.given_up import retries_of
 from pipeline.records import Retries, Status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import OBJECT
@@ -26,9 +26,9 @@ def test_a_failure_with_corrections_that_were_withdrawn_counts_for_no_kind(
         keeper.commit([publish(disk_storage, tmp_path, corrected("b", "h2", Status.QUARANTINED))])
     finished, counts = log.state.finished, not withdrawn
     of_kind = {
-        kind: retries_of((), 2, hit_by(kind, finished, withdrawn)).num_given_up
+        kind: retries_of((), 2, finished, withdrawn, kind).num_given_up
         for kind in (Status.FAILED, Status.QUARANTINED, OBJECT)
     }
     assert of_kind == {Status.FAILED: 0, Status.QUARANTINED: int(counts), OBJECT: int(counts)}
-    found = retries_of(("failed",), 2, bad_videos(finished, withdrawn), set_back_videos(finished, withdrawn))
+    found = retries_of(("failed",), 2, finished, withdrawn)
     assert found == Retries(("failed",), 2, int(counts), 3 if counts else 0, int(counts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,18 @@ def state_of(job: JobFolder) -> JobState:
     return CommitLog(JobStorage(str(job.output)), "reader").load()
 
 
+def broken(clip: Path) -> Callable[[], None]:
+    """Put no video in the place of a film. What is returned puts the film back, with its times."""
+    content, times = clip.read_bytes(), clip.stat()
+    clip.write_bytes(b"no video")
+
+    def put_back() -> None:
+        clip.write_bytes(content)
+        os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    return put_back
+
+
 def test_a_driver_that_dies_in_a_round_goes_on_with_it_and_what_is_saved_while_it_runs_counts_next_time(
     job: JobFolder,
 ) -> None:
@@ -216,8 +228,7 @@ def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_k
     assert tracks_at(job, 2) == tracks_of(second)
 
     clip = job.folder / "in" / "one.mp4"
-    content, times = clip.read_bytes(), clip.stat()
-    clip.write_bytes(b"no video")
+    put_back = broken(clip)
     assert job.run(*retry) == 0
     assert job.tables().equals(third), "they are what the next try keeps, and what people see"
     told = as_text(read_status(JobStorage(str(job.output))))
@@ -227,8 +238,7 @@ def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_k
     entry = job.next_entry()
     assert job.run() == 0
     assert job.next_entry() == entry, "nothing is tried again unless somebody asks for it"
-    clip.write_bytes(content)
-    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    put_back()
     assert job.run(*retry, "reviews=false") == 0
     assert made_anew(third, job.tables()) == {("one", 7)}
 
@@ -282,8 +292,7 @@ def test_a_video_with_a_broken_file_keeps_its_rows_when_it_is_tried_too_often_an
     first = job.tables()
     correct(job.output, "one", 1, 2)
     clip = job.folder / "in" / "one.mp4"
-    content, times = clip.read_bytes(), clip.stat()
-    clip.write_bytes(b"no video")
+    put_back = broken(clip)
     once = ("max_failed_fraction=1", "max_attempts=1")
     assert job.run(*once) == 0
     entry = job.next_entry()
@@ -294,8 +303,7 @@ def test_a_video_with_a_broken_file_keeps_its_rows_when_it_is_tried_too_often_an
     assert job.run(*once, "retry=failed") == 0
     assert job.next_entry() > entry
     assert job.tables().equals(first)
-    clip.write_bytes(content)
-    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    put_back()
     assert job.run(*once, "retry=failed") == 0
     assert made_anew(first, job.tables()) == {("one", 1)}
 
@@ -306,8 +314,7 @@ def test_corrections_that_failed_and_were_withdrawn_are_told_and_tried_no_more(
     first = job.tables()
     correct(job.output, "one", 1, 2)
     clip = job.folder / "in" / "one.mp4"
-    content, times = clip.read_bytes(), clip.stat()
-    clip.write_bytes(b"no video")
+    put_back = broken(clip)
     once = ("max_failed_fraction=1", "max_attempts=1")
     assert job.run(*once) == 0
     assert job.run(*once, "retry=failed") == 0
@@ -316,8 +323,7 @@ def test_corrections_that_failed_and_were_withdrawn_are_told_and_tried_no_more(
     assert "or a max_attempts= above 1 (retry=failed is set), let it be tried again" in told
     assert "1 video not tried again, because 1 attempt with the same" in caplog.text
     caplog.clear()
-    clip.write_bytes(content)
-    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    put_back()
 
     correct(job.output, "one", 1, 2, kind="withdraw")
     entry = job.next_entry()
