@@ -6,7 +6,7 @@ That is where reviewers have corrected objects, and where objects are tried agai
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,8 @@ from pipeline.commits.snapshot import JobState
 from pipeline.inputs.plan import Plan
 from pipeline.inputs.reviewed_videos import with_former
 from pipeline.records import Reason, Status, WorkItem
-from pipeline.reviews.keeping import TABLE, is_settled, is_tried_again, is_unchanged, is_withdrawn
+from pipeline.reviews.keeping import TABLE, Row, is_withdrawn, settled_objects, unchanged_objects
+from pipeline.reviews.reviewed import ReviewedVideo
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import counted
@@ -105,19 +106,21 @@ def objects_again(plan: Plan, storage: JobStorage, state: JobState) -> ObjectsAg
     tables = JobTables(storage, state)
     videos, tracks = storage.retry("read tracks", lambda: (tables.videos(reviewed), tables.tracks(reviewed)))
     rows = {row["video_id"]: row for row in videos.to_pylist()}
-    known: dict[str, set[int]] = {video_id: set() for video_id in reviewed}
-    num_again = num_leaving = 0
+    by_video: dict[str, list[Row]] = {video_id: [] for video_id in reviewed}
     for track in tracks.to_pylist():
-        video_id, object_id = track["video_id"], track["object_id"]
-        review = plan.reviews[video_id]
-        known[video_id].add(object_id)
-        is_kept = is_settled(track, rows[video_id], review.settled)
-        is_same = is_unchanged(track, review.object_hashes.get(object_id)) and not is_tried_again(track, TABLE)
-        is_leaving = not is_kept and is_withdrawn(track, review)
-        num_leaving += is_leaving
-        num_again += not is_kept and not is_same and not is_leaving
-    num_new = sum(len(plan.reviews[name].object_hashes.keys() - known[name]) for name in reviewed)
-    return ObjectsAgain(num_again + num_new, num_leaving)
+        by_video[track["video_id"]].append(track)
+    found = [_objects_again(rows[name], by_video[name], plan.reviews[name]) for name in reviewed]
+    return ObjectsAgain(sum(one.num for one in found), sum(one.num_leaving for one in found))
+
+
+def _objects_again(video: Row, tracks: Sequence[Row], review: ReviewedVideo) -> ObjectsAgain:
+    """The same of one video, of which these are the rows."""
+    kept = settled_objects(tracks, video, review.settled)
+    leaving = {track["object_id"] for track in tracks if is_withdrawn(track, review)} - kept
+    same = unchanged_objects(tracks, review.object_hashes, review.splits, kept, TABLE)
+    known = {track["object_id"] for track in tracks}
+    again = known - kept - same - leaving
+    return ObjectsAgain(len(again | (review.object_hashes.keys() - known)), len(leaving))
 
 
 def with_former_rows(items: Iterable[WorkItem], state: JobState) -> Iterator[WorkItem]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
+from typing import NamedTuple
 
 from pipeline.output.layout import REVIEWS
 from pipeline.reviews.corrections import Correction, correction_of, read_rows
@@ -21,12 +22,20 @@ _DIGEST_BYTES = 8
 
 
 @dataclass(frozen=True)
+class SplitFrom:
+    """From which objects one was split: by corrections that count (`now`), and by withdrawn ones as well (`ever`)."""
+
+    now: frozenset[int]
+    ever: frozenset[int]
+
+
+@dataclass(frozen=True)
 class ReviewedVideo:
     """What was said of one video. `object_hashes` stand for all corrections of an object, by its id.
 
     `files` hold every row on frames that somebody corrected, also where that was withdrawn. `newest` is when an object
     was corrected last. `opinions` are the verdicts that count. `shown` are the objects of which a mask counts: without
-    prompts of the table these can be followed, and others cannot.
+    prompts of the table these can be followed, and others cannot. `splits` are the new halves of splits, by id.
     """
 
     object_hashes: Mapping[int, str] = field(default_factory=dict)
@@ -34,6 +43,7 @@ class ReviewedVideo:
     newest: Mapping[int, datetime] = field(default_factory=dict)
     opinions: Mapping[int, Opinion] = field(default_factory=dict)
     shown: frozenset[int] = frozenset()
+    splits: Mapping[int, SplitFrom] = field(default_factory=dict)
 
     @property
     def has_masks(self) -> bool:
@@ -78,8 +88,33 @@ class VideoCorrections:
         """A hash for each object; see `ReviewedVideo`."""
         return {object_id: object_hash(map(_digest, found)) for object_id, found in self.objects.items()}
 
+    @property
+    def splits(self) -> dict[int, SplitFrom]:
+        """The new halves of splits; see `ReviewedVideo`."""
+        found: dict[int, SplitFrom] = {}
+        for object_id, ever in self.split_from.items():
+            by = (_split_by(said) for said in self.objects.get(object_id, ()))
+            found[object_id] = SplitFrom(frozenset(one for one in by if one is not None), ever)
+        return found
+
 
 NO_CORRECTIONS = VideoCorrections({})
+
+
+class _Newest(NamedTuple):
+    """What was said last of an object on a frame. `digest` is empty and `split_from` None where it was withdrawn."""
+
+    at: datetime
+    digest: bytes
+    has_mask: bool
+    split_from: int | None
+
+    @classmethod
+    def of(cls, at: datetime, said: Correction | None) -> _Newest:
+        """What a row says that was written at this time."""
+        if said is None:
+            return cls(at, b"", has_mask=False, split_from=None)
+        return cls(at, _digest(said), has_mask=said.rle is not None, split_from=_split_by(said))
 
 
 def read_reviews(storage: JobStorage) -> dict[str, ReviewedVideo]:
@@ -90,26 +125,35 @@ def read_reviews(storage: JobStorage) -> dict[str, ReviewedVideo]:
     paths = [stored.path for stored in storage.listing(REVIEWS)]
     if not paths:
         return {}
-    newest: dict[tuple[str, int, int], tuple[datetime, bytes, bool]] = {}
+    newest: dict[tuple[str, int, int], _Newest] = {}
     files: dict[str, dict[str, None]] = defaultdict(dict)
     last: dict[tuple[str, int], datetime] = {}
+    split_ever: dict[tuple[str, int], set[int]] = defaultdict(set)
     for path, row in read_rows(storage, paths):
         video_id, object_id, frame_index, at = (
             row[name] for name in ("video_id", "object_id", "frame_index", "reviewed_at")
         )
         files[video_id][path] = None
         last[video_id, object_id] = max(at, last.get((video_id, object_id), at))
+        if row["split_from"] is not None:
+            split_ever[video_id, object_id].add(row["split_from"])
         key = video_id, object_id, frame_index
-        if key not in newest or newest[key][0] <= at:
-            correction = correction_of(row)
-            newest[key] = at, b"" if correction is None else _digest(correction), bool(correction and correction.rle)
+        if key not in newest or newest[key].at <= at:
+            newest[key] = _Newest.of(at, correction_of(row))
     digests: dict[str, dict[int, list[bytes]]] = defaultdict(lambda: defaultdict(list))
     shown: dict[str, set[int]] = defaultdict(set)
-    for (video_id, object_id, _), (_, digest, has_mask) in sorted(newest.items()):
-        if digest:
-            digests[video_id][object_id].append(digest)
-        if has_mask:
+    split_now: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for (video_id, object_id, _), said in sorted(newest.items()):
+        if said.digest:
+            digests[video_id][object_id].append(said.digest)
+        if said.has_mask:
             shown[video_id].add(object_id)
+        if said.split_from is not None:
+            split_now[video_id, object_id].add(said.split_from)
+    splits: dict[str, dict[int, SplitFrom]] = defaultdict(dict)
+    for (video_id, object_id), ever in split_ever.items():
+        now = split_now.get((video_id, object_id), ())
+        splits[video_id][object_id] = SplitFrom(frozenset(now), frozenset(ever))
     times: dict[str, dict[int, datetime]] = defaultdict(dict)
     for (video_id, object_id), at in last.items():
         times[video_id][object_id] = at
@@ -123,6 +167,7 @@ def read_reviews(storage: JobStorage) -> dict[str, ReviewedVideo]:
             times.get(video_id, {}),
             opinions.get(video_id, {}),
             frozenset(shown.get(video_id, ())),
+            splits.get(video_id, {}),
         )
         for video_id in files.keys() | opinions.keys()
     }
@@ -154,6 +199,11 @@ def read_video(storage: JobStorage, video_id: str, files: Iterable[str]) -> Vide
 def object_hash(digests: Iterable[bytes]) -> str:
     """A hash of all corrections of an object, of their digests in the order of frames."""
     return _joined(digests)
+
+
+def _split_by(said: Correction) -> int | None:
+    """The object from which a correction splits its own one, which begins with a mask there."""
+    return None if said.rle is None else said.split_from
 
 
 def _digest(correction: Correction) -> bytes:

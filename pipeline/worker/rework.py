@@ -27,11 +27,10 @@ from pipeline.reviews.keeping import (
     FIX,
     SPLIT,
     TABLE,
-    is_settled,
-    is_tried_again,
-    is_unchanged,
     labeled_at,
     made_of,
+    settled_objects,
+    unchanged_objects,
 )
 from pipeline.reviews.reviewed import NO_CORRECTIONS, VideoCorrections
 from pipeline.storage.file_versions import FileVersion
@@ -201,15 +200,9 @@ def rework(
         return whole
     is_same_job = former.video["config_hash"] == made.config_hash
     tracks = former.tracks.to_pylist()
-    settled_ids = {track["object_id"] for track in tracks if is_settled(track, former.video, settled)}
-    unchanged = {
-        track["object_id"]
-        for track in tracks
-        if is_same_job and is_unchanged(track, hashes.get(track["object_id"])) and not is_tried_again(track, by)
-    }
-    were_split = {track["object_id"] for track in tracks if track["correction"] == SPLIT}
-    others = _of_other_splits(were_split, were_split & settled_ids, corrections)
-    kept_ids = frozenset(settled_ids | (unchanged - others))
+    settled_ids = settled_objects(tracks, former.video, settled)
+    unchanged = unchanged_objects(tracks, hashes, corrections.splits, settled_ids, by) if is_same_job else set()
+    kept_ids = frozenset(settled_ids | unchanged)
     if made.finds and is_same_job:
         found = _found_prompts(former, rows, kept_ids, corrections)
         whole = replace(whole, prompts=with_corrections(found, corrections.objects), given=_ids(found))
@@ -221,21 +214,6 @@ def rework(
         len(kept_ids),
     )
     return replace(whole, kept=kept, rows=rows)
-
-
-def _of_other_splits(were_split: Collection[int], settled: Collection[int], corrections: VideoCorrections) -> set[int]:
-    """Objects that end where another one was split from them, and of which that is new, or was withdrawn since.
-
-    A reviewer says both halves of a split. But somebody may have spoken of the old object on that frame since, so that
-    its corrections stay the same when the new half is withdrawn. New halves that are `settled` stay, withdrawn or not.
-    """
-    found: set[int] = set()
-    for object_id, ever in corrections.split_from.items():
-        said = corrections.objects.get(object_id, ())
-        now = {one.split_from for one in said if one.split_from is not None and one.rle is not None}
-        if object_id not in settled and bool(now) != (object_id in were_split):
-            found |= now or ever
-    return found
 
 
 def _former(item: WorkItem, rows: FormerRows, made: Made) -> FormerVideo | None:

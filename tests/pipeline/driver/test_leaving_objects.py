@@ -175,7 +175,9 @@ def test_a_video_that_failed_with_its_only_object_has_no_prompts_when_that_is_ta
     assert job.changes(entry) == {"bare": ("again", "review")}
 
 
-def test_an_object_is_whole_again_when_its_split_is_taken_back(added: JobFolder) -> None:
+def test_an_object_is_whole_again_when_its_split_is_taken_back_and_a_plan_counts_it(
+    added: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both halves of one split; of the other one the new half alone, whose old one somebody has corrected since."""
     second = added.tables()
     for video_id, object_id in (("bare", 7), ("two", 1)):
@@ -187,7 +189,11 @@ def test_an_object_is_whole_again_when_its_split_is_taken_back(added: JobFolder)
     assert of(third.masks, "two", 1)["frame_index"].to_pylist() == [0, 1, 2]
     for video_id, object_id in (("bare", 7), ("bare", 9), ("two", 9)):
         take_back(added, video_id, object_id, frame_index=2)
+    capsys.readouterr()
+    assert plan_door.door(added.arguments()) == ExitCode.DONE
+    assert "reviews  2 objects of 2 videos would be labeled again, 2 that reviewers" in capsys.readouterr().out
     fourth = ran(added)
+    assert made_anew(third, fourth) == {("bare", 7), ("two", 1)}
     assert tracks_of(fourth) == tracks_of(second)
     assert of(fourth.masks, "bare", 7).equals(of(second.masks, "bare", 7))
     assert of(fourth.masks, "two", 1)["frame_index"].to_pylist() == [0, 1, 2, 3]

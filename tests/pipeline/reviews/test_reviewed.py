@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.reviews.corrections import write_corrections
-from pipeline.reviews.reviewed import ReviewedVideo, read_reviews, read_video
+from pipeline.reviews.reviewed import ReviewedVideo, SplitFrom, read_reviews, read_video
 from pipeline.reviews.verdicts import write_verdicts
 from pipeline.storage.job_storage import JobStorage
 from tests.support.rounds import square
@@ -67,12 +67,14 @@ def test_of_a_split_both_know_the_new_half_also_when_it_was_withdrawn(disk_stora
     write_corrections(disk_storage, [correction(1, 3, left=None), correction(7, 3, split_from=1), correction(7, 4, 2)])
     planned = review(disk_storage)
     assert planned.shown == {7}
-    assert read_video(disk_storage, "a", planned.files).split_from == {7: {1}}
+    found = read_video(disk_storage, "a", planned.files)
+    assert found.splits == planned.splits == {7: SplitFrom(now=frozenset({1}), ever=frozenset({1}))}
     write_corrections(disk_storage, [correction(7, at, 5, kind="withdraw", mask_rle=None) for at in (3, 4)])
     planned = review(disk_storage)
     assert (planned.shown, planned.object_hashes.keys()) == (frozenset(), {1})
     found = read_video(disk_storage, "a", planned.files)
-    assert (found.objects.keys(), found.split_from) == ({1}, {7: {1}})
+    assert found.objects.keys() == {1}
+    assert found.splits == planned.splits == {7: SplitFrom(now=frozenset(), ever=frozenset({1}))}
 
 
 def test_settled_are_accepted_and_rejected_tracks_that_nobody_corrected_since(disk_storage: JobStorage) -> None:
