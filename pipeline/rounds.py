@@ -21,6 +21,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.config.kinds import OptionalPlace
 from pipeline.data_engine.another_round import ErrorLeft, Worth, another_round, error_left, in_minutes, unseen
 from pipeline.data_engine.audit import Rate
+from pipeline.data_engine.gone import Gone
 from pipeline.data_engine.round_facts import Labeled, Looked, Round, read_facts
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact_uri
@@ -115,6 +116,8 @@ def _round(one: Round) -> Iterator[str]:
             f"{changed.iou_mean:.2f}, lowest {changed.worst_iou:.2f} of object {object_id} of "
             f"{one_line(video_id)}"
         )
+    if left := _gone(one.gone):
+        yield f"  gone      {left}"
     yield f"  looked at {_looked(one.looked)}"
     if one.looked.audit.num:
         yield f"  by lot    {_rate(one.looked.audit)}"
@@ -127,6 +130,19 @@ def _labeled(labeled: Labeled) -> str:
     if labeled.num_objects is None:
         return f"{videos}; their tables are deleted (keep_rounds=)"
     return f"{counted(labeled.num_objects, 'object')} of {videos}, {labeled.num_masks:,} masks"
+
+
+def _gone(gone: Gone) -> str:
+    """Which objects left the tables; empty if none did, or nobody knows of any."""
+    if gone.num_without_masks is None:
+        return (
+            f"{gone.num_rejected} rejected; how many have no masks any more is not known" if gone.num_rejected else ""
+        )
+    parts = [
+        *([f"{gone.num_without_masks} without masks now"] if gone.num_without_masks else []),
+        *([f"{gone.num_rejected} rejected"] if gone.num_rejected else []),
+    ]
+    return f"{counted(gone.num_without_masks + gone.num_rejected, 'object')}: {', '.join(parts)}" if parts else ""
 
 
 def _looked(looked: Looked) -> str:
@@ -196,6 +212,7 @@ def _document(one: Round) -> dict[str, Any]:
             "by_choice": _rate_document(looked.seen),
             "by_lot": _rate_document(looked.audit),
         },
+        "gone": asdict(one.gone),
         "changed": None if one.changed is None else asdict(one.changed) | {"worst": list(one.changed.worst)},
     }
 

@@ -16,6 +16,7 @@ from pipeline.commits.read_history import read_history
 from pipeline.commits.read_rounds import RoundEntries
 from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.data_engine.audit import NO_SAMPLE, Rate, lots
+from pipeline.data_engine.gone import Gone, rejected, without_masks
 from pipeline.errors import InputError, NoHistory
 from pipeline.output.layout import REVIEWS
 from pipeline.quality.comparison import compare_video
@@ -85,6 +86,7 @@ class Round:
     labeled: Labeled
     looked: Looked
     changed: Changed | None
+    gone: Gone = field(default_factory=Gone)
 
 
 def read_facts(
@@ -96,15 +98,22 @@ def read_facts(
     while their masks are read.
     """
     opened = {one.number: open_round(one.number) for one in rounds if one.is_readable}
-    looked = _looked(storage, rounds, opened)
+    verdicts = [row for _, rows in read_verdict_files(storage) for row in rows]
+    looked = _looked(storage, rounds, opened, verdicts)
+    made_in = {number: _made_in(job, number) for number, job in opened.items()}
+    rejected_at_end = rejected(_by_round(verdicts, rounds), made_in)
     found = []
     former: JobTables | None = None
     for entries in rounds:
-        job = opened.get(entries.number)
-        made = None if job is None else _made_in(job, entries.number)
+        number = entries.number
+        job, made = opened.get(number), made_in.get(number)
         labeled = _labeled_by_log(storage, entries) if made is None else _labeled(made)
         changed = None if job is None or former is None or made is None else _changed(former, job, made, most)
-        found.append(Round(entries, labeled, looked[entries.number], changed))
+        out = rejected_at_end.get(number - 1, set())
+        lost = set() if number == FIRST_ROUND else without_masks(storage, entries, former, job)
+        num_rejected = len(rejected_at_end[number] - out - (lost or set()))
+        gone = Gone(None if lost is None else len(lost - out), num_rejected)
+        found.append(Round(entries, labeled, looked[number], changed, gone))
         former = job
     return found
 
@@ -133,11 +142,24 @@ def _labeled_by_log(storage: JobStorage, entries: RoundEntries) -> Labeled:
 # What people said
 
 
-def _looked(storage: JobStorage, rounds: Sequence[RoundEntries], opened: Mapping[int, JobTables]) -> dict[int, Looked]:
-    """By round, what was said before the next one began."""
+def _by_round(
+    verdicts: Iterable[Mapping[str, Any]], rounds: Sequence[RoundEntries]
+) -> dict[int, list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = {one.number: [] for one in rounds}
+    for row in verdicts:
+        found[_round_of(row["reviewed_at"], rounds)].append(row)
+    return found
+
+
+def _looked(
+    storage: JobStorage,
+    rounds: Sequence[RoundEntries],
+    opened: Mapping[int, JobTables],
+    rows_of_all: Sequence[Mapping[str, Any]],
+) -> dict[int, Looked]:
+    """By round, what was said before the next one began. `rows_of_all` are those of verdicts."""
     verdicts: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     corrections: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    rows_of_all = [row for _, rows in read_verdict_files(storage) for row in rows]
     for row, first_said in said_first(rows_of_all):
         number = _round_of(row["reviewed_at"], rounds)
         if first_said is None:

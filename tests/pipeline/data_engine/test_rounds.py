@@ -191,12 +191,13 @@ def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[
     assert door([f"output={job}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"maskmill: rounds of reviews of {job}"
-    assert lines[2:5] == [
+    assert lines[2:6] == [
         "  labeled   4 objects of 2 videos, 19 masks",
+        "  gone      1 object: 1 rejected",
         "  looked at 3 tracks by ann, bob: 1 accept, 1 fix, 1 reject, 1 corrected frame; 45 s of work",
         "  by lot    1 of 1 bad: 100.0% (20.7% … 100.0% at 95 %)",
     ]
-    assert lines[6:9] == [
+    assert lines[7:10] == [
         "  labeled   1 object of 1 video, 4 masks",
         # Half of the pixels on two of four frames: (1 + 0.5 + 1 + 0.5) / 4.
         "  changed   1 object labeled again: mean IoU with the former masks 0.75, lowest 0.75 of object 1 of a",
@@ -222,9 +223,42 @@ def test_rounds_are_a_document_for_programs(job: str, tmp_path: Path, capsys: py
     assert first["looked_at"]["seconds"] == 45.0
     assert second["changed"]["iou_mean"] == pytest.approx(0.75)
     assert second["labeled"] == {"num_videos": 1, "num_objects": 1, "num_masks": 4}
+    assert [one["gone"] for one in (first, second)] == [
+        {"num_without_masks": 0, "num_rejected": 1},
+        {"num_without_masks": 0, "num_rejected": 0},
+    ]
     # Of the tracks that are there now (a, 1) was labeled again since, and (b, 1) was never looked at.
     assert found["left"]["num_unseen"] == 2
     assert found["another"]["is_worth"] is False
+
+
+@pytest.mark.slow
+def test_objects_that_left_are_told_in_the_round_in_which_they_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
+
+    def say(object_id: int, verdict: str) -> None:
+        clock_moves_on()  # tables of reviews count milliseconds
+        say_of(job.storage.uri, said("a", object_id, verdict, reviewed_at=datetime.now(UTC)))
+
+    job.commit(DrawnVideo("a", {1: None, 2: None, 7: None}), DrawnVideo("b", {1: None}), DrawnVideo("c", {1: None}))
+    for object_id, verdict in ((1, "reject"), (2, "reject"), (2, "accept")):
+        say(object_id, verdict)
+    clock_moves_on()
+    job.begin("a", "b", "c")
+    job.commit(DrawnVideo("a", {1: None, 2: None}), DrawnVideo("b", {}), kept=[("a", 1), ("a", 2)])
+    job.keeper.forget(["c"])  # it waits to be labeled again as a whole
+    for object_id, verdict in ((1, "reject"), (2, "reject")):
+        say(object_id, verdict)
+    clock_moves_on()
+    job.begin("a")
+    job.commit(DrawnVideo("a", {}))
+    assert door([f"output={job.storage.uri}"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("  gone ")] == [
+        "  gone      1 object: 1 rejected",
+        "  gone      3 objects: 2 without masks now, 1 rejected",
+    ], "in the third round both objects lost their masks, and each is told once"
 
 
 def test_a_job_without_reviews_has_one_round_and_no_estimate(

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline import plan as plan_door
+from pipeline import rounds as rounds_door
 from pipeline import tables
 from pipeline.command import ExitCode
 from pipeline.driver import driver
@@ -130,6 +131,9 @@ def test_the_only_object_of_a_video_leaves_when_its_addition_is_taken_back(
     assert third.equals(without_bare(second))
     assert (third.statuses["bare"], third.videos["bare"]["message"]) == ("no_prompts", GONE)
     assert added.changes(entry) == {"bare": ("again", "review")}
+    capsys.readouterr()
+    assert rounds_door.door([f"output={added.output}"]) == ExitCode.DONE
+    assert "  gone      1 object: 1 without masks now" in capsys.readouterr().out.splitlines()
     assert of(tables.open(str(added.output), round=2).tracks(), "bare", 7).num_rows == 1, "the round before has it"
 
     add(added)
