@@ -148,15 +148,21 @@ def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo]
 def _reviews(job: Job, retry: Collection[str]) -> Mapping[str, ReviewedVideo]:
     """What people said, by video.
 
-    Also with `reviews=false`, videos that are tried again or in the middle of a round are labeled with it: without it
-    they would lose what earlier rounds took in.
+    With `reviews=false` that is what earlier rounds took in: whatever a video is labeled again for, that is not lost.
+    Videos that are tried again or in the middle of a round are labeled with all that was said.
     """
-    config, state = job.config, job.log.state
-    begun = {*retry, *state.formers}
-    if not state.next_entry or not (config.reviews or begun):
+    state = job.log.state
+    if not state.next_entry:
         return {}
-    reviews = read_reviews(job.storage)
-    return reviews if config.reviews else {name: review for name, review in reviews.items() if name in begun}
+    begun = {*retry, *state.formers, *state.tried}
+
+    def taken_in(video_id: str) -> Collection[str] | None:
+        if video_id in begun:
+            return None
+        before = state.finished.get(video_id)
+        return ("",) if before is None else before.review_hashes
+
+    return read_reviews(job.storage, None if job.config.reviews else taken_in)
 
 
 def _check_nothing_vanishes(job: Job, plan: Plan) -> None:

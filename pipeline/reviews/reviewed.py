@@ -7,11 +7,11 @@ that it finds what the driver has planned with, whatever is saved meanwhile.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.output.layout import REVIEWS
 from pipeline.reviews.corrections import Correction, correction_of, read_rows
@@ -101,76 +101,105 @@ class VideoCorrections:
 NO_CORRECTIONS = VideoCorrections({})
 
 
-class _Newest(NamedTuple):
-    """What was said last of an object on a frame. `digest` is empty and `split_from` None where it was withdrawn."""
+class _Said(NamedTuple):
+    """What one row says of an object on a frame. `digest` is empty where it withdraws what was said before.
 
+    `split_from` is the object whose track this one was, also where the row takes that back; `splits`: it counts.
+    """
+
+    path: str
+    object_id: int
+    frame_index: int
     at: datetime
     digest: bytes
     has_mask: bool
     split_from: int | None
+    splits: bool
 
     @classmethod
-    def of(cls, at: datetime, said: Correction | None) -> _Newest:
-        """What a row says that was written at this time."""
-        if said is None:
-            return cls(at, b"", has_mask=False, split_from=None)
-        return cls(at, _digest(said), has_mask=said.rle is not None, split_from=_split_by(said))
+    def of(cls, path: str, row: Mapping[str, Any]) -> _Said:
+        """A row of this file."""
+        said = correction_of(row)
+        place = row["object_id"], row["frame_index"], row["reviewed_at"]
+        digest, has_mask = (b"", False) if said is None else (_digest(said), said.rle is not None)
+        is_split = said is not None and _split_by(said) is not None
+        return cls(path, *place, digest, has_mask, row["split_from"], is_split)
 
 
-def read_reviews(storage: JobStorage) -> dict[str, ReviewedVideo]:
+def read_reviews(
+    storage: JobStorage, taken_in: Callable[[str], Collection[str] | None] | None = None
+) -> dict[str, ReviewedVideo]:
     """What `reviews/` says, by video. One listing where nobody has reviewed anything.
+
+    `taken_in` gives hashes of corrections that earlier rounds took in, by the id of a video: what was saved after the
+    last of them is left out, but for verdicts. None: all counts.
 
     Raises `InputError` for a file that is no such table, and `StorageError` if the store does not answer.
     """
     paths = [stored.path for stored in storage.listing(REVIEWS)]
     if not paths:
         return {}
-    newest: dict[tuple[str, int, int], _Newest] = {}
-    files: dict[str, dict[str, None]] = defaultdict(dict)
-    last: dict[tuple[str, int], datetime] = {}
-    split_ever: dict[tuple[str, int], set[int]] = defaultdict(set)
+    said: dict[str, list[_Said]] = defaultdict(list)
     for path, row in read_rows(storage, paths):
-        video_id, object_id, frame_index, at = (
-            row[name] for name in ("video_id", "object_id", "frame_index", "reviewed_at")
-        )
-        files[video_id][path] = None
-        last[video_id, object_id] = max(at, last.get((video_id, object_id), at))
-        if row["split_from"] is not None:
-            split_ever[video_id, object_id].add(row["split_from"])
-        key = video_id, object_id, frame_index
-        if key not in newest or newest[key].at <= at:
-            newest[key] = _Newest.of(at, correction_of(row))
-    digests: dict[str, dict[int, list[bytes]]] = defaultdict(lambda: defaultdict(list))
-    shown: dict[str, set[int]] = defaultdict(set)
-    split_now: dict[tuple[str, int], set[int]] = defaultdict(set)
-    for (video_id, object_id, _), said in sorted(newest.items()):
-        if said.digest:
-            digests[video_id][object_id].append(said.digest)
-        if said.has_mask:
-            shown[video_id].add(object_id)
-        if said.split_from is not None:
-            split_now[video_id, object_id].add(said.split_from)
-    splits: dict[str, dict[int, SplitFrom]] = defaultdict(dict)
-    for (video_id, object_id), ever in split_ever.items():
-        now = split_now.get((video_id, object_id), ())
-        splits[video_id][object_id] = SplitFrom(frozenset(now), frozenset(ever))
-    times: dict[str, dict[int, datetime]] = defaultdict(dict)
-    for (video_id, object_id), at in last.items():
-        times[video_id][object_id] = at
+        said[row["video_id"]].append(_Said.of(path, row))
     opinions: dict[str, dict[int, Opinion]] = defaultdict(dict)
     for (video_id, object_id), opinion in read_verdicts(storage).items():
         opinions[video_id][object_id] = opinion
-    return {
-        video_id: ReviewedVideo(
-            {object_id: object_hash(found) for object_id, found in digests.get(video_id, {}).items()},
-            tuple(files.get(video_id, ())),
-            times.get(video_id, {}),
-            opinions.get(video_id, {}),
-            frozenset(shown.get(video_id, ())),
-            splits.get(video_id, {}),
-        )
-        for video_id in files.keys() | opinions.keys()
-    }
+    found: dict[str, ReviewedVideo] = {}
+    for video_id in said.keys() | opinions.keys():
+        hashes = None if taken_in is None else taken_in(video_id)
+        review = _taken_in(said.pop(video_id, []), opinions.get(video_id, {}), hashes)
+        if review.files or review.opinions:
+            found[video_id] = review
+    return found
+
+
+def _taken_in(rows: Sequence[_Said], opinions: Mapping[int, Opinion], hashes: Collection[str] | None) -> ReviewedVideo:
+    """What rows of one video say: all of them, or those of its first files that add up to one of these hashes.
+
+    The rows of a file count together. Where no files add up to one, nobody knows what was taken in, and all count,
+    because else something that was taken in would be lost.
+    """
+    whole = _reviewed(rows, opinions)
+    if hashes is None or whole.review_hash in hashes:
+        return whole
+    for number in range(len(whole.files) - 1, -1, -1):
+        files = frozenset(whole.files[:number])
+        part = _reviewed([row for row in rows if row.path in files], opinions)
+        if part.review_hash in hashes:
+            return part
+    return whole
+
+
+def _reviewed(rows: Iterable[_Said], opinions: Mapping[int, Opinion]) -> ReviewedVideo:
+    newest: dict[tuple[int, int], _Said] = {}
+    files: dict[str, None] = {}
+    last: dict[int, datetime] = {}
+    split_ever: dict[int, set[int]] = defaultdict(set)
+    for row in rows:
+        files[row.path] = None
+        last[row.object_id] = max(row.at, last.get(row.object_id, row.at))
+        if row.split_from is not None:
+            split_ever[row.object_id].add(row.split_from)
+        key = row.object_id, row.frame_index
+        if key not in newest or newest[key].at <= row.at:
+            newest[key] = row
+    digests: dict[int, list[bytes]] = defaultdict(list)
+    for (object_id, _), row in sorted(newest.items()):
+        if row.digest:
+            digests[object_id].append(row.digest)
+    splits: dict[int, SplitFrom] = {}
+    for object_id, ever in split_ever.items():
+        now = (row.split_from for (of, _), row in newest.items() if of == object_id and row.splits)
+        splits[object_id] = SplitFrom(frozenset(one for one in now if one is not None), frozenset(ever))
+    return ReviewedVideo(
+        {object_id: object_hash(found) for object_id, found in digests.items()},
+        tuple(files),
+        last,
+        opinions,
+        frozenset(object_id for (object_id, _), row in newest.items() if row.has_mask),
+        splits,
+    )
 
 
 def read_video(storage: JobStorage, video_id: str, files: Iterable[str]) -> VideoCorrections:

@@ -284,6 +284,26 @@ def test_an_object_that_is_taken_back_leaves_also_where_the_prompts_of_others_ha
     assert "fewer prompts" not in caplog.text, "the table has as many as before"
 
 
+def test_what_reviewers_added_stays_where_a_run_leaves_later_reviews_alone_and_labels_its_video_again(
+    added: JobFolder,
+) -> None:
+    def spoil(file: str) -> None:
+        with (added.folder / "in" / file).open("ab") as film:
+            film.write(b"\0" * 8)  # another file with the same frames
+
+    second = added.tables()
+    add(added, "two", 8)
+    add(added, "bare", 8)
+    take_back(added, "two")
+    spoil("two.mp4")
+    assert added.run("changed=relabel", "reviews=false") == 0
+    third = added.tables()
+    assert made_anew(second, third) == {("two", 1), ("two", 2), ("two", 7)}, "what is saved since waits"
+    assert of(third.tracks, "two", 7)["correction"].to_pylist() == ["added"]
+    assert num_waiting(added) == 2
+    assert tracks_of(ran(added)) == [("bare", 7), ("bare", 8), ("two", 1), ("two", 2), ("two", 8)]
+
+
 def test_corrections_of_a_video_that_left_the_tables_are_named_only_while_they_wait(
     added: JobFolder, caplog: pytest.LogCaptureFixture
 ) -> None:

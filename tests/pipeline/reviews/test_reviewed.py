@@ -84,5 +84,26 @@ def test_settled_are_accepted_and_rejected_tracks_that_nobody_corrected_since(di
     assert review(disk_storage).settled == {1: at(1), 2: at(2)}
 
 
+def test_what_was_saved_after_the_corrections_that_were_taken_in_is_left_out_where_that_is_asked(
+    disk_storage: JobStorage,
+) -> None:
+    def taken_in(*hashes: str) -> ReviewedVideo | None:
+        return read_reviews(disk_storage, lambda video_id: hashes if video_id == "a" else None).get("a")
+
+    write_corrections(disk_storage, [correction(7, 3), correction(7, 4)])
+    first = review(disk_storage)
+    write_corrections(disk_storage, [correction(1, 3, 5), correction(7, 3, 5, kind="withdraw", mask_rle=None)])
+    second = review(disk_storage)
+    write_corrections(disk_storage, [correction(1, 3, 6, kind="withdraw", mask_rle=None), correction(9, 3, 6)])
+    assert taken_in(first.review_hash) == first
+    assert taken_in(first.review_hash, second.review_hash) == second, "the last one, with which labeling failed"
+    assert taken_in("of an earlier program") == review(disk_storage), "nobody knows what was taken in"
+    assert taken_in("") is None
+    write_verdicts(disk_storage, [verdict(7, "accept", 2)])
+    found = taken_in("")
+    assert found is not None
+    assert (found.files, found.settled) == ((), {7: at(2)}), "verdicts count at once"
+
+
 def test_a_job_that_nobody_reviewed_costs_one_listing(disk_storage: JobStorage) -> None:
     assert read_reviews(disk_storage) == {}
