@@ -122,11 +122,9 @@ def plan_job(job: Job) -> Plan:
 
 def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo], retry: Collection[str]) -> Plan:
     config, state = job.config, job.log.state
-    # A listing that begins in the middle would leave out videos that people have corrected.
     needs = {
         "prune=true": config.prune,
         "all is labeled again": job.relabels_all,
-        "corrections came since": bool(with_other_corrections(reviews, state.finished)),
         "corrections= may be of any video": bool(config.corrections) and config.input.listing == "auto",
     }
     tables = InputTables(
@@ -136,7 +134,13 @@ def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo]
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
         rules=address_rules(config),
-        files=FileRules.of(config, job.storage, next((why for why, is_so in needs.items() if is_so), "")),
+        files=FileRules.of(
+            config,
+            job.storage,
+            next((why for why, is_so in needs.items() if is_so), ""),
+            # A listing that begins in the middle would leave out videos that people have corrected.
+            corrected=with_other_corrections(reviews, state.finished),
+        ),
     )
     plan = make_plan(tables, state.finished, retry, reviews)
     _check_nothing_vanishes(job, plan)

@@ -11,7 +11,7 @@ from pipeline.commits.run_document import delete_runs
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan
-from pipeline.output.layout import STATUS, VERIFY, WAITING
+from pipeline.output.layout import LISTING, STATUS, VERIFY, WAITING
 from pipeline.output.saved_sessions import delete_others
 from pipeline.records import Reason
 from pipeline.reviews.pruning import drop_others
@@ -42,7 +42,7 @@ def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeepe
             _log.warning("prune=true: %s; removed", describe_pruned(former))
         keeper.forget(former, dict.fromkeys(former, Reason.PRUNE))
         delete_others(storage, plan.video_ids)
-        storage.delete([STATUS, WAITING])
+        storage.delete([STATUS, WAITING, LISTING])
         storage.delete_tree(VERIFY)
         delete_runs(storage)
         wanted = frozenset(plan.video_ids)

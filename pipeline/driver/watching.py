@@ -75,7 +75,8 @@ class Watch:
         """
         if self.order is None or self.choice is None or self.choice.is_from_last:
             return
-        if self.job.config.input.listing != "from_last" and self._is_as_before():
+        tells_new = self.job.config.input.listing != "from_last" or self._missing(plan) != self._missing_before
+        if tells_new and self._is_as_before():
             self.keep(plan)
 
     def _is_as_before(self) -> bool:
@@ -83,6 +84,17 @@ class Watch:
             return self.choice is not None and read_kept(self.job.storage, self._place) == self.choice.before
         except StorageError:
             return False
+
+    @property
+    def _missing_before(self) -> tuple[str, ...]:
+        before = None if self.choice is None else self.choice.before
+        return () if before is None else before.missing
+
+    def _missing(self, plan: Plan) -> tuple[str, ...]:
+        """Corrected videos that the place lacks, by the last full listing. A prune leaves no trace of them."""
+        if self.choice is not None and self.choice.is_from_last:
+            return self._missing_before
+        return () if self.job.config.prune else plan.missing
 
     @property
     def _place(self) -> str:
@@ -103,6 +115,7 @@ class Watch:
             num_after=order.num_after,
             runs_in_order=self.runs_in_order,
             has_warned=self.has_warned,
+            missing=self._missing(plan),
         )
 
 

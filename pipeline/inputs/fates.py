@@ -60,7 +60,7 @@ class Tables:
 
     `files_now` has the `source_hash` of files as they are now: of videos whose file was replaced and that are to be
     labeled again for it. Files of the videos in `left` are still being written. `reviews` is what people said of
-    videos.
+    videos; `missing` are those with corrections that wait, and that the tables lack.
     """
 
     read: InputTables
@@ -70,6 +70,7 @@ class Tables:
     files_now: Mapping[str, str] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
     reviews: Mapping[str, ReviewedVideo] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 class Decision(NamedTuple):

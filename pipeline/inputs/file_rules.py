@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,22 @@ class FileRules:
 
     @classmethod
     def of(
-        cls, config: JobConfig, storage: JobStorage | None, all_because: str = "", now: Callable[[], float] = time.time
+        cls,
+        config: JobConfig,
+        storage: JobStorage | None,
+        all_because: str = "",
+        corrected: Collection[str] = (),
+        now: Callable[[], float] = time.time,
     ) -> FileRules:
         """What a config says. `storage` is the job's, where the last run kept where to begin; `None`: list in full.
 
-        `all_because` says why this run must see all videos; empty: it need not.
+        `all_because` says why this run must see all videos; empty: it need not. So it must where videos are `corrected`
+        that are to be found, wherever they lie.
         """
         given = config.input
         kept = None if storage is None else read_kept(storage, place_of(config))
+        if not all_because and not frozenset(corrected).issubset(() if kept is None else kept.missing):
+            all_because = "corrections came since"
         return cls(
             None if given.video_id_from is None else re.compile(given.video_id_from),
             given.settle_seconds,

@@ -146,6 +146,12 @@ class InputTables:
         return isinstance(self.videos, VideoFiles) and self.videos.listed.is_partial
 
     @property
+    def told_missing(self) -> frozenset[str]:
+        """The videos that a place lacks and that have corrections, of which an earlier run has told."""
+        choice = self.videos.listed.choice if isinstance(self.videos, VideoFiles) else None
+        return frozenset(() if choice is None or choice.before is None else choice.before.missing)
+
+    @property
     def prompt_files(self) -> tuple[str, ...]:
         """The files of all prompts; `file_number` of a batch of `read_prompts` counts them."""
         return tuple(file for table in self.tables_of_prompts for file in table.files)

@@ -26,7 +26,8 @@ class KeptListing(Document):
     The last full listing was at `full_at`, in seconds since 1970, and found `num_files` videos; `None`: none is known
     of. `num_after` of the videos have names behind `start_after`. In `runs_in_order` full listings in a row with new
     files, all of these had names behind the `start_after` of before. `has_warned`: a person was told that names do not
-    grow with time.
+    grow with time. `missing` are ids of videos that have corrections which no run took in, and that the last full
+    listing did not find: a person was told of them, and they are no reason to list all again.
     """
 
     place: str
@@ -37,6 +38,7 @@ class KeptListing(Document):
     num_after: int = 0
     runs_in_order: int = 0
     has_warned: bool = False
+    missing: tuple[str, ...] = ()
 
 
 def place_of(config: JobConfig) -> str:

@@ -25,7 +25,7 @@ from pipeline.inputs.oddities import oddities
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import index_of_found, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
-from pipeline.inputs.reviewed_videos import of_no_table, with_review
+from pipeline.inputs.reviewed_videos import missing, of_missing, with_review
 from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import read_videos
 from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
@@ -169,6 +169,11 @@ class Plan:
     def is_partial(self) -> bool:
         """Whether the listing of the videos began in the middle, so that finished ones may be missing."""
         return self._tables.read.is_partial
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Videos with corrections that wait, and that the tables lack. A plan that `is_partial` has not looked."""
+        return self._tables.missing
 
     @property
     def listing_choice(self) -> ListingChoice | None:
@@ -343,9 +348,9 @@ def make_plan(
     check_some_match(tables, videos, prompts, done)
     del numbers  # 120 MB for ten million videos, which nobody needs any more
     warnings = list(oddities(tables, videos, prompts, done))
-    if reviews and not tables.is_partial:
-        warnings += of_no_table(reviews, done, videos.ids.column)
-    found = Tables(tables, videos, prompts, tuple(warnings), reviews=reviews or {})
+    lacked = missing(reviews or {}, done, videos.ids.column) if not tables.is_partial else []
+    warnings += of_missing([name for name in lacked if name not in tables.told_missing])
+    found = Tables(tables, videos, prompts, tuple(warnings), reviews=reviews or {}, missing=tuple(lacked))
     plan = _decided(found, done, retry)
     if plan.num_former and plan.num_former == len(done):
         warnings.append(_of_another_job(plan.num_former))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Protocol
 
@@ -65,19 +65,25 @@ def with_other_corrections(reviews: Mapping[str, ReviewedVideo], done: Mapping[s
     return [name for name, review in reviews.items() if is_corrected(review, done.get(name))]
 
 
-def of_no_table(reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled], video_ids: pa.Array) -> list[str]:
-    """A warning about videos with other corrections that are not among those of the tables."""
+def missing(reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled], video_ids: pa.Array) -> list[str]:
+    """Videos with other corrections, as `with_other_corrections` finds them, that are not among those of the tables."""
     corrected = sorted(with_other_corrections(reviews, done))
     if not corrected:
         return []
     places = IdIndex(video_ids).find(pa.array(corrected, pa.string()))
-    unknown = [corrected[place] for place in np.flatnonzero(places < 0).tolist()]
-    if not unknown:
+    return [corrected[place] for place in np.flatnonzero(places < 0).tolist()]
+
+
+def of_missing(video_ids: Sequence[str]) -> list[str]:
+    """A warning about corrected videos that no table has; none if there are none."""
+    if not video_ids:
         return []
-    more = ", …" if len(unknown) > _NUM_EXAMPLES else ""
+    more = ", …" if len(video_ids) > _NUM_EXAMPLES else ""
+    one = len(video_ids) == 1
     return [
-        f"corrections of {counted(len(unknown), 'video')} that no table has wait until one has them: "
-        f"{', '.join(map(repr, unknown[:_NUM_EXAMPLES]))}{more}"
+        f"corrections of {counted(len(video_ids), 'video')} that no table has wait until one has them: "
+        f"{', '.join(map(repr, video_ids[:_NUM_EXAMPLES]))}{more}. Put {'it' if one else 'them'} back, withdraw the "
+        f"corrections, or let {'its' if one else 'their'} masks and reviews go with prune=true"
     ]
 
 

@@ -22,6 +22,7 @@ from pipeline.config.worker_config import CheckpointConfig
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.errors import ConfigError
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.kept_listing import KeptListing, write_kept
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.write import prompts_table, write_table
 from pipeline.output.layout import VERIFY_WALKS
@@ -70,6 +71,9 @@ def a_job(storage: JobStorage, spool: Path) -> None:
     )
     write_last_run(storage, ended)
     keep_run(storage, ended)
+    write_kept(
+        storage, KeptListing(place="p", start_after="in/z", open_paths=["/gone-failed.mp4"], missing=("gone-saved",))
+    )
     write_waiting(storage, WaitingList(pa.array(["b", "gone-saved"], pa.large_string()), np.array([1, 2])))
     if storage.is_local:
         half = Path(storage.uri) / "_tmp" / "half"

@@ -27,6 +27,7 @@ from pipeline.records import Outcome, OutcomeDetails, Segment, Status
 from pipeline.schedule.schedule import run as scheduled
 from pipeline.storage.job_storage import JobStorage
 from tests.support.listed_bucket import BUCKET, ListedBucket
+from tests.support.rounds import correct
 
 pytestmark = pytest.mark.slow
 
@@ -162,6 +163,41 @@ def test_a_night_with_nothing_to_do_says_how_it_listed_and_remembers_that_it_saw
     assert (nights.kept().full_at or 0) >= before, "it has seen all"
     assert changes.door([f"output={nights.folder}/out"]) == 0
     assert "listing  replaced and deleted files were looked for last at 20" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("listing", ["auto", "from_last"])
+def test_corrections_of_a_video_that_left_the_bucket_are_told_once_and_cost_one_full_listing(
+    nights: Nights, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], listing: str
+) -> None:
+    def run(*words: str) -> tuple[str, bool]:
+        """A run with nothing to label: how it listed, and whether it told of corrections that wait."""
+        caplog.clear()
+        capsys.readouterr()
+        assert driver.run(nights.config(f"input.listing={listing}", *words)) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("listing")]
+        return line.partition(":")[0].removeprefix("listing  "), "wait until one has them: '003/a'" in caplog.text
+
+    for day in range(40):
+        nights.put(f"{day:03d}/a", 60 - day)
+    nights.night()
+    write_kept(nights.output, nights.kept().model_copy(update={"runs_in_order": 2}))
+    assert run() == ("from the last names on", False)
+    correct(nights.folder / "out", "003/a", 1, 0)
+    del nights.bucket.files["in/003/a.mp4"]
+    assert run() == ("full", True), "it might be anywhere"
+    nights.bucket.requests.clear()
+    assert run() == ("from the last names on", False)
+    assert nights.bucket.requests["LIST"] <= 2
+    correct(nights.folder / "out", "003/a", 2, 0)
+    assert run() == ("from the last names on", False), "more corrections do not bring it back"
+    assert run("input.listing=full") == ("full", False)
+    assert nights.kept().missing == ("003/a",)
+
+    nights.put("003/a", 57)  # the same file is back
+    correct(nights.folder / "out", "005/a", 1, 0)
+    plan = nights.night(f"input.listing={listing}")
+    assert (plan.kind_of_listing, plan.reviewed) == ("full", {"003/a", "005/a"})
+    assert nights.kept().missing == ()
 
 
 def test_names_that_say_nothing_of_time_are_listed_in_full_and_the_remedy_is_told_once(

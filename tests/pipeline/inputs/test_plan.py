@@ -639,7 +639,8 @@ def test_videos_with_other_corrections_than_those_of_their_labels_are_labeled_ag
     assert corrected_first(make_plan(tables, {})) is None
     assert all(isinstance(item, ReviewedItem) for item in items.values())
     assert [text for text in plan.warnings if "nowhere" in text] == [
-        "corrections of 1 video that no table has wait until one has them: 'nowhere'"
+        "corrections of 1 video that no table has wait until one has them: 'nowhere'. Put it back, withdraw the "
+        "corrections, or let its masks and reviews go with prune=true"
     ]
     labeled = {name: done[name]._replace(status=Status.OK, review_hash=reviews[name].review_hash) for name in "aef"}
     assert plan.again(done | labeled).reviewed == set()
