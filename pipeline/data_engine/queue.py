@@ -136,7 +136,7 @@ class Queue:
         doubt = rows["doubt"].to_numpy().astype(np.float64)
         num_masks = rows["num_masks"].to_numpy().astype(np.float64)
         seconds = seconds_to_check(num_masks, doubt)
-        urgency = doubt if self._rules.order == "doubt" else values(rows)
+        urgency = doubt if self._rules.order == "doubt" else _mended(rows, doubt, num_masks) / seconds
         if self._skipped:  # below all others, which are 0 or more, and in the same order among themselves
             is_skipped = are_of(self._skipped, rows["video_id"].to_pylist(), rows["object_id"].to_pylist())
             urgency = np.where(is_skipped, -1 / (1 + urgency), urgency)
@@ -187,10 +187,15 @@ def values(rows: pa.Table) -> Float64Array:
     """
     doubt = rows["doubt"].fill_null(0).to_numpy().astype(np.float64)
     num_masks = rows["num_masks"].to_numpy().astype(np.float64)
-    is_corrected = rows["correction"].is_valid().to_numpy()
-    mended = doubt * num_masks * np.where(is_corrected, _AGAIN, 1.0)
-    found: Float64Array = mended / seconds_to_check(num_masks, doubt)
+    found: Float64Array = _mended(rows, doubt, num_masks) / seconds_to_check(num_masks, doubt)
     return np.where(rows["doubt"].is_valid().to_numpy(), found, -1.0)
+
+
+def _mended(rows: pa.Table, doubt: Float64Array, num_masks: Float64Array) -> Float64Array:
+    """How many masks a look at each track probably mends, `[T]`."""
+    is_corrected = rows["correction"].is_valid().to_numpy()
+    mended: Float64Array = doubt * num_masks * np.where(is_corrected, _AGAIN, 1.0)
+    return mended
 
 
 def _entry(row: dict[str, Any], seconds: float) -> Entry:

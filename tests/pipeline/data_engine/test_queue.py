@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.arrays import Float64Array
 from pipeline.data_engine.costs import seconds_to_check
-from pipeline.data_engine.queue import COLUMNS, QUEUE, Queue, QueueRules, queue_table
+from pipeline.data_engine.queue import COLUMNS, QUEUE, Order, Queue, QueueRules, queue_table
 from pipeline.output.schema import TRACKS
 
 NUM_TRACKS = 400
@@ -66,6 +67,20 @@ def test_a_queue_by_value_mends_more_masks_in_the_same_time() -> None:
 def test_seconds_are_those_of_the_doubtful_frame_and_of_its_edit_or_of_looking_through_the_track() -> None:
     masks, doubt = np.array([300.0, 300.0, 40.0]), np.array([0.0, 1.0, 0.5])
     assert seconds_to_check(masks, doubt).tolist() == [1.0 + 30.0, 1.0 + 3 * 1.5, 1.0 + (3 * 1.5 + 4.0) / 2]
+
+
+@pytest.mark.parametrize("order", ["doubt", "value"])
+def test_the_seconds_of_a_look_are_computed_once_for_each_track(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+
+    def counting(num_masks: Float64Array, doubt: Float64Array) -> Float64Array:
+        counted.append(len(num_masks))
+        return seconds_to_check(num_masks, doubt)
+
+    monkeypatch.setattr("pipeline.data_engine.queue.seconds_to_check", counting)
+    found = Queue(QueueRules(order=order))
+    found.add(tracks(num_tracks=3))
+    assert counted == [3]
 
 
 def test_by_value_a_track_that_was_corrected_comes_after_one_with_a_third_of_its_doubt() -> None:
