@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from model.network.sam2 import Sam2
     from model.pixels.transfers import Download, FrameBuffers, download
     from model.pixels.transforms import resize_frame, upsample_logits
-    from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, warnings_naming
+    from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
     from model.proposals.everything import segment_everything
     from model.proposals.found import FoundMask
     from model.proposals.in_session import boxed_on, propose_on
@@ -145,7 +145,6 @@ _HOMES = {
     "segment_everything": "proposals.everything",
     "upsample_logits": "pixels.transforms",
     "warm_up": "network.compiled",
-    "warnings_naming": "prompts",
     "weight_names": "weights.hub",
     "weights_snapshot": "weights.hub",
 }
@@ -223,7 +222,6 @@ __all__ = [
     "segment_everything",
     "upsample_logits",
     "warm_up",
-    "warnings_naming",
     "weight_names",
     "weights_snapshot",
 ]

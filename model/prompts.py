@@ -159,19 +159,11 @@ def click_sequence(prompt: ClickPrompt) -> tuple[list[Point], list[int]]:
 @contextmanager
 def errors_naming(where: str) -> Iterator[None]:
     """Puts the object and frame that an error or a warning is about before its message."""
-    with warnings_naming(where):
-        try:
-            yield
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-
-
-@contextmanager
-def warnings_naming(where: str) -> Iterator[None]:
-    """Puts what a warning is about before its message."""
     token = _where.set(f"{where}: ")
     try:
         yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     finally:
         _where.reset(token)
 

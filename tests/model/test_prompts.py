@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, click_sequence, errors_naming, warnings_naming
+from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, click_sequence, errors_naming
 
 SIZE_HW = (40, 60)
 
@@ -70,13 +70,10 @@ def test_a_box_a_little_outside_is_clamped_with_a_warning(caplog: pytest.LogCapt
 
 
 def test_a_warning_names_what_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
-    with warnings_naming("video 'v', object 3"):
-        BoxPrompt((-2, 5, 20, 30)).fit(SIZE_HW)
     with errors_naming("object 4, frame 0"):
         BoxPrompt((-2, 5, 20, 30)).fit(SIZE_HW)
     BoxPrompt((-2, 5, 20, 30)).fit(SIZE_HW)
     assert [message.partition("box")[0] for message in caplog.messages] == [
-        "video 'v', object 3: ",
         "object 4, frame 0: ",
         "",
     ]
