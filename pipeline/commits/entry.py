@@ -90,8 +90,8 @@ class EntryDocument(Document):
 
     `why` has ids by reason: of forgotten videos, and of added ones that were in the job before. It is null, as is
     `removed_rows`, where an earlier version wrote the entry. `changes` are what is left of an erased entry; null where
-    nothing is. `round`, `oldest_round` and `former` are those of `EntryRound`. An earlier version does not know
-    `setbacks`; it labels these videos again.
+    nothing is. `round`, `oldest_round`, `former` and `put_back` are those of `EntryRound`. An earlier version does not
+    know `setbacks`; it labels these videos again.
     """
 
     VERSION: ClassVar[int] = SCHEMA_VERSION
@@ -113,6 +113,7 @@ class EntryDocument(Document):
     oldest_round: int = FIRST_ROUND
     former: dict[str, str] = Field(default_factory=dict)
     setbacks: list[list[Any]] = Field(default_factory=list)
+    put_back: list[str] = Field(default_factory=list)
 
 
 def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
@@ -136,6 +137,7 @@ def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
         oldest_round=entry.oldest_round,
         former=dict(entry.former),
         setbacks=lists_of(entry.setbacks),
+        put_back=list(entry.put_back),
     ).to_json()
 
 
@@ -162,4 +164,5 @@ def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
         oldest_round=document.oldest_round,
         former=document.former,
         setbacks=tuple(outcomes_of(document.setbacks)),
+        put_back=tuple(document.put_back),
     )

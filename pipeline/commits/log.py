@@ -12,7 +12,7 @@ marked. A driver that finds one where it wanted to write applies it and takes th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.commits.entry import Entry, EntryDocument, EntryKind, decode_entry, encode_entry
@@ -182,11 +182,15 @@ class CommitLog:
         kind = EntryKind.COMPACTION
         self._append(Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), kind=kind, former=former))
 
+    def put_back(self, video_ids: Iterable[str]) -> None:
+        """Videos that are set aside are so no more; see `EntryRound`. See `append` for the rest."""
+        self._append(Entry(self.writer_id, self.state.epoch, put_back=tuple(sorted(video_ids))))
+
     def _append(self, asked: Entry) -> None:
         was_refused = False
         while True:
             entry = self._of_round(self._remaining(asked))
-            if not (entry.add or entry.remove or entry.forget or entry.strikes or entry.setbacks):
+            if not (entry.add or entry.remove or entry.forget or entry.strikes or entry.setbacks or entry.put_back):
                 return
             try:
                 self.state.check(entry)
@@ -295,6 +299,7 @@ class CommitLog:
             why={name: entry.why[name] for name in forget if name in entry.why},
             former={**moved, **{name: entry.former[name] for name in forget if name in entry.former}},
             setbacks=tuple(one for one in entry.setbacks if state.is_set_aside(one.video_id)),
+            put_back=tuple(filter(state.is_set_aside, entry.put_back)),
             strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
         )
 

@@ -26,13 +26,15 @@ class EntryRound:
 
     `former` are videos of which only some objects are labeled again: the segments with their rows of the round before,
     by id. An earlier version forgot these videos; now they are moved to segments of their own. `setbacks` are those of
-    them that could not be labeled again: their rows stay.
+    them that could not be labeled again: their rows stay. So do those of `put_back`, which no table has any more when
+    the round ends: nobody waits for new ones. An earlier version goes on to wait for these.
     """
 
     round: int = FIRST_ROUND
     oldest_round: int = FIRST_ROUND
     former: Mapping[str, str] = field(default_factory=dict)
     setbacks: tuple[Outcome, ...] = ()
+    put_back: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -65,6 +67,8 @@ class RoundState:
         if self.round > FIRST_ROUND:
             self.segment_rounds.update(dict.fromkeys(added, self.round))
         self.formers.update(entry.former)
+        for video_id in entry.put_back:
+            self.formers.pop(video_id, None)
         if entry.oldest_round > self.oldest_round:
             self.forget_rounds_before(entry.oldest_round)
 

@@ -211,6 +211,8 @@ class JobState(RoundState):
                 self.strikes.pop(video_id, None)
         for outcome in entry.setbacks:
             self._set_back(outcome)
+        for video_id in entry.put_back:
+            self.strikes.pop(video_id, None)
         self.epoch = max(self.epoch, entry.epoch)
         self.next_entry += 1
 

@@ -194,7 +194,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
         if record.budget.is_bounded:
             keep_waiting(left, job.storage, record.started_at)
         if ending is Ending.DONE:
-            clean_up(job, keeper)
+            clean_up(job, plan, keeper)
             ending, reason = judged(job, budget)
         elif ending is Ending.BUDGET and (too_many := budget.exceeded_at_end()):
             ending, reason = Ending.FAILURES, too_many

@@ -21,7 +21,7 @@ from pipeline.driver.places import check_free, check_lasting
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.replaced_files import with_replaced_files
 from pipeline.driver.retries import to_try_again, with_other_files
-from pipeline.driver.rounds import take_in
+from pipeline.driver.rounds import end_round, left_the_round, take_in
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.address_rules import address_rules
@@ -226,7 +226,7 @@ def is_finished(job: Job, plan: Plan) -> bool:
     """Whether nothing is left to do. Then the driver does not start Ray and writes nothing."""
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
         return False
-    if job.config.prune and not is_pruned(plan, job.log.state):
+    if (job.config.prune and not is_pruned(plan, job.log.state)) or left_the_round(plan, job.log.state):
         return False
     return list_segments(job.storage).keys() <= job.log.state.segments.keys()
 
@@ -286,8 +286,9 @@ def _planned_again(job: Job, plan: Plan) -> Plan:
     return plan.again(state.finished, to_try_again(job.config, state, job.storage, plan.reviews))
 
 
-def clean_up(job: Job, keeper: SegmentKeeper) -> None:
-    """Delete what a job has no use for when all of its videos are finished."""
+def clean_up(job: Job, plan: Plan, keeper: SegmentKeeper) -> None:
+    """End the round of reviews and delete what a job has no use for, when all of its videos are finished."""
+    end_round(plan, job.log)
     keeper.sweep()
     delete_all(job.storage)
     digest_verdicts(job.storage)

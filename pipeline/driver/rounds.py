@@ -72,6 +72,27 @@ def is_open(state: JobState, in_part: Collection[str]) -> bool:
     )
 
 
+def left_the_round(plan: Plan, state: JobState) -> list[str]:
+    """The videos that are set aside and that no table has any more: they left in the middle of a round."""
+    aside = state.set_aside()
+    return plan.former(aside) if aside else []
+
+
+def end_round(plan: Plan, log: CommitLog) -> None:
+    """Nobody waits any more for new rows of videos that left the tables in the middle of the round.
+
+    Their corrections wait, and the run that finds one of them in its tables again takes these in, in a round of then.
+    """
+    if left := left_the_round(plan, log.state):
+        _log.warning(
+            "round %d: %s left the tables in the middle of it, and %s the masks of the round before",
+            log.state.round,
+            counted(len(left), "video"),
+            "keeps" if len(left) == 1 else "keep",
+        )
+        log.put_back(left)
+
+
 def corrected_first(plan: Plan) -> list[Int64Array] | None:
     """Places in `ids_to_label` in two groups: corrected videos, for which people wait, and all others; None for one.
 

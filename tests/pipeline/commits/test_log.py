@@ -213,6 +213,7 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
         setbacks=(outcome,),
         round=4,
         former={"f": "r"},
+        put_back=("b",),
     )
     document = json.loads(encode_entry(entry, EntryNotes({"v": "retry"}, {"masks": 9})))
     written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4, "0123", "89ab"]
@@ -234,6 +235,7 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
         "oldest_round": 1,
         "former": {"f": "r"},
         "setbacks": [written],
+        "put_back": ["b"],
     }
 
 

@@ -201,6 +201,30 @@ def test_a_compaction_merges_what_is_still_set_aside_when_the_next_round_is_unde
     assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": NEW, "e": OLD}
 
 
+def test_what_is_put_back_has_its_former_rows_for_good_and_is_labeled_again_by_another_round(
+    job: Job, tmp_path: Path
+) -> None:
+    storage, log, keeper = job
+    log.append(strikes={"b": 1})
+    keeper.commit([publish(storage, tmp_path, corrected("a"))])
+    late = publish(storage, tmp_path, corrected("b"))
+    entry = log.state.next_entry
+    log.put_back(["a", "b", "d", "nowhere"])
+    assert (log.state.set_aside(), log.state.strikes) == ({"c"}, {})
+    assert read_history(storage, entry).changes == ()
+    log.put_back(["b"])
+    assert log.state.next_entry == entry + 1, "it says so already"
+    assert CommitLog(storage, "reader").load() == log.state
+    log.roll_up()
+    assert CommitLog(storage, "reader").load().set_aside() == {"c"}
+    keeper.commit([late])
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}, "nobody waits for these labels any more"
+    keeper.sweep()
+    take_in(log, keeper, 3, "b")
+    keeper.commit([publish(storage, tmp_path, corrected("b"))])
+    assert (frames(storage)["b"], frames(storage, round=2)["b"]) == (NEW, OLD)
+
+
 def merge_as_earlier(storage: JobStorage, folder: Path) -> None:
     """What a compaction of an earlier program does in the middle of a round: it merges all segments."""
     log = CommitLog(storage, "compactor-0")

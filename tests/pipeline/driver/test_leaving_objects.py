@@ -304,6 +304,42 @@ def test_what_reviewers_added_stays_where_a_run_leaves_later_reviews_alone_and_l
     assert tracks_of(ran(added)) == [("bare", 7), ("bare", 8), ("two", 1), ("two", 2), ("two", 8)]
 
 
+def test_a_video_that_leaves_the_tables_in_the_middle_of_a_round_is_labeled_again_no_more_when_that_ends(
+    added: JobFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Killed(Worker):
+        def work(self, offers: Sequence[WorkItem]) -> Report:
+            if offers:
+                raise KeyboardInterrupt
+            return super().work(offers)
+
+    second = added.tables()
+    correct(added.output, "two", 1, 2)
+    parts = driver.Parts(partial(open_executor, make_worker=Killed))
+    assert driver.run(added.config("cluster=serial"), parts) != 0
+    rows = {table: added.rows(table) for table in ("videos", "prompts")}
+    for table in rows:
+        added.rewrite(table, [row for row in rows[table] if row["video_id"] != "two"])
+    storage = JobStorage(str(added.output))
+    assert read_status(storage).reviews.num_again == 1
+    assert added.run() == 0
+    assert (
+        "round 3: 1 video left the tables in the middle of it, and keeps the masks of the round before" in caplog.text
+    )
+    reviews = read_status(storage).reviews
+    assert (reviews.num_again, reviews.num_waiting) == (0, 1)
+    assert tables.open(str(added.output)).labeled_again() == []
+    assert added.tables().equals(second)
+    files = added.files()
+    assert added.run() == 0
+    assert added.files() == files
+
+    for table in rows:
+        added.rewrite(table, rows[table])
+    assert made_anew(second, ran(added)) == {("two", 1)}, "its corrections waited"
+    assert read_status(storage).reviews.round == 4
+
+
 def test_corrections_of_a_video_that_left_the_tables_are_named_only_while_they_wait(
     added: JobFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
