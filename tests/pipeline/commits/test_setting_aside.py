@@ -201,6 +201,7 @@ def test_a_compaction_merges_what_is_still_set_aside_when_the_next_round_is_unde
     assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": NEW, "e": OLD}
 
 
+@pytest.mark.slow
 def test_what_is_put_back_has_its_former_rows_for_good_and_is_labeled_again_by_another_round(
     job: Job, tmp_path: Path
 ) -> None:
