@@ -1,14 +1,15 @@
 """MOTS: 16-bit PNG with `class * 1000 + instance`, and its text, a line `frame id class height width code` a mask.
 
-The text of KITTI counts frames from 0, that of MOTSChallenge from 1; the first frame of a file says which, unless
-`first_frame=` does. In PNG the number of a frame is in its name. Value 10000 is a region to ignore. Classes of PNG are
-the lines of `labels.txt`, from the second on where the first is `background`. Source: vision.rwth-aachen.de/page/mots.
+The text of KITTI counts frames from 0, that of MOTSChallenge from 1. All texts of a folder count alike, from 0 where
+one of them has a frame 0, because nothing shows on the first frame of some; `first_frame=` says it otherwise. In PNG
+the number of a frame is in its name. Value 10000 is a region to ignore. Classes of PNG are the lines of `labels.txt`,
+from the second on where the first is `background`. Source: vision.rwth-aachen.de/page/mots.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -28,8 +29,9 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     """The labels of all texts, or of all pictures where there is no text."""
     texts = [name for name in files.ending_in(".txt") if "seqmap" not in name and not name.endswith("labels.txt")]
     if texts:
+        first = _first_frame(files, texts) if options.first_frame is None else options.first_frame
         for name in texts:
-            yield from _read_text(files, name, options)
+            yield from _read_text(files, name, first)
         return
     pictures = [name for name in files.ending_in(".png") if "images" not in name.split("/")[:-1]]
     if not pictures:
@@ -50,10 +52,9 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
             yield Label(video, frame, None, None, place=place)
 
 
-def _read_text(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[Label]:
+def _read_text(files: LabelFiles, name: str, first: int) -> Iterator[Label]:
     video = _video_of_text(files, name)
     classes = _classes(files) or _KITTI
-    first = options.first_frame if options.first_frame is not None else _first_frame(files, name)
     for number, line in _lines(files, name):
         place = f"{files.shown_name(name)}, line {number}"
         fields = line.split()
@@ -77,9 +78,9 @@ def _lines(files: LabelFiles, name: str) -> Iterator[tuple[int, str]]:
                 yield number, line.decode("utf-8", "replace")
 
 
-def _first_frame(files: LabelFiles, name: str) -> int:
+def _first_frame(files: LabelFiles, names: Sequence[str]) -> int:
     """0 where a line is of frame 0, as in KITTI; else 1, as in MOTSChallenge."""
-    numbers = (line.split(maxsplit=1)[0] for _, line in _lines(files, name))
+    numbers = (line.split(maxsplit=1)[0] for name in names for _, line in _lines(files, name))
     return 0 if any(number == "0" for number in numbers) else 1
 
 

@@ -167,6 +167,13 @@ def test_mots_is_read_from_pictures_and_from_text(tmp_path: Path) -> None:
         list(read_labels(str(tmp_path / "txt"), "mots"))
 
 
+def test_texts_of_kitti_in_which_nothing_shows_at_first_count_as_the_others_do(tmp_path: Path) -> None:
+    code = rle(square(3, 4))["counts"]
+    write(tmp_path / "0001.txt", f"0 1001 1 20 30 {code}\n")
+    write(tmp_path / "0002.txt", f"7 1001 1 20 30 {code}\n")
+    assert [(label.video, label.frame_index) for label in read(tmp_path, "mots")] == [("0001", 0), ("0002", 7)]
+
+
 def test_yolo_is_in_fractions_of_the_picture(tmp_path: Path) -> None:
     write(tmp_path / "seg" / "data.yaml", "names:\n  0: cup\n  1: pan\n")
     ring = [(3, 2), (13, 2), (15, 11), (3, 12)]
