@@ -9,17 +9,19 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import describe
 from pipeline.formats.folder import MANIFEST, VIDEOS
 from pipeline.formats.json_stream import json_lines
-from pipeline.formats.label import Label, ObjectKey
+from pipeline.formats.label import Label, ObjectKey, ReadOptions
 from pipeline.formats.label_files import LabelFiles
 
 _OBJECTS = "objects.csv"
+_IN_FOLDERS_OF_SPLITS = ("mots", "png", "sa_v")
+"""Formats whose readers take the folder of a split for a part of the video's name, unless it has a usual name."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,37 @@ def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_nam
         return
     videos = _videos(files, format_name)
     for label in labels:
-        video = videos.get(label.video) or videos.get(posixpath.splitext(label.video)[0])
+        video = _video_of(label, videos, format_name)
         if video is None:
             yield label
             continue
         key, category = label.object_key, label.category
         if key is not None and key in video.objects:
             key, of_object = video.objects[key]
-            category = category or of_object
+            # Texts of MOTS have numbers of classes alone, and the number of an object says its class already.
+            category = of_object if format_name == "mots" else category or of_object
         yield replace(label, video=video.video_id, object_key=key, category=category)
+
+
+def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions) -> ReadOptions:
+    """The options, with what an export of maskmill says of itself and its files do not.
+
+    Texts of MOTS may be of videos in which nothing shows on the first frame, so that they do not tell its number.
+    """
+    if format_name != "mots" or options.first_frame is not None or not files.is_folder or VIDEOS not in files.names:
+        return options
+    first = {"kitti": 0, "mots_challenge": 1}.get(_options(files).get("variant", ""))
+    return replace(options, first_frame=first)
+
+
+def _video_of(label: Label, videos: Mapping[str, _Video], format_name: str) -> _Video | None:
+    """The video of a label by its name in the format; None for one that the export does not have."""
+    names = [label.video, posixpath.splitext(label.video)[0]]
+    if format_name in _IN_FOLDERS_OF_SPLITS:
+        names.append(posixpath.basename(label.video))
+    if format_name == "yolo_seg":
+        names = [posixpath.splitext(label.frame.file_name or "")[0].rpartition("_")[0]]
+    return next((videos[name] for name in names if name in videos), None)
 
 
 def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:

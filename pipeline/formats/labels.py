@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import InputError, describe
-from pipeline.formats.exported import with_names_of_the_job
+from pipeline.formats.exported import options_of_export, with_names_of_the_job
 from pipeline.formats.guess import format_of
 from pipeline.formats.label import Label, ReadOptions
 from pipeline.formats.label_files import LabelFiles
@@ -86,7 +86,7 @@ def read_labels(
         format_name = format_of(files)
     if format_name not in FORMATS:
         raise InputError(f"{files.shown}: labels of format {format_name} cannot be read; give format= if it is another")
-    labels = FORMATS[format_name].read(files, options)
+    labels = FORMATS[format_name].read(files, options_of_export(files, format_name, options))
     return with_names_of_the_job(_told(labels, files, format_name), files, format_name)
 
 

@@ -92,6 +92,32 @@ def test_masks_that_share_no_pixel_come_back_without_those_of_others(
         np.testing.assert_array_equal(together, np.any([expected[key] for key in there], axis=0).astype(int))
 
 
+@pytest.mark.parametrize("words", [["mots", f"variant={one}"] for one in ("kitti", "mots_challenge")], ids=str)
+def test_texts_of_mots_keep_frames_and_categories_where_nothing_shows_at_first(
+    tmp_path: Path, words: list[str]
+) -> None:
+    videos = (DrawnVideo("v", {2: "cat"}, missing={2: (0, 1)}), DrawnVideo("w", {3: "dog"}, missing={3: (0,)}))
+    uri, truth = write_job(tmp_path, videos, broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", f"format={words[0]}", *words[1:]]) == 0
+    found = by_mask(list(read_labels(str(tmp_path / "to"), "auto")))
+    assert found.keys() == {key for key, mask in truth.items() if mask.any()}
+    assert {(key[0], label.category) for key, label in found.items()} == {("v", "cat"), ("w", "dog")}
+
+
+SPLIT = ["splits.dev=0.5", "splits.held-out=0.5"]
+
+
+@pytest.mark.parametrize("words", [["mots"], ["sa_v", "variant=png", "frame_step=1"], ["davis"], ["yolo_seg"]], ids=str)
+def test_videos_come_back_from_splits_of_any_name(tmp_path: Path, words: list[str]) -> None:
+    uri, truth = write_job(tmp_path, tuple(DrawnVideo(one, {2: "cat"}) for one in "abcd"), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", f"format={words[0]}", *words[1:], *SPLIT]) == 0
+    assert len(json.loads((tmp_path / "to/manifest.json").read_text())["splits"]) == 2
+    labels = [label for label in read_labels(str(tmp_path / "to"), "auto") if not label.is_hidden]
+    found = {(label.video, label.object_key, label.frame_index) for label in labels}
+    object_id = None if words[0] == "yolo_seg" else 2
+    assert found == {(video, object_id, frame) for (video, _, frame), mask in truth.items() if mask.any()}
+
+
 @pytest.mark.parametrize("words", [["davis"], ["sa_v", "variant=png", "frame_step=1"]], ids=str)
 def test_objects_that_were_written_by_their_ids_come_back_as_these(tmp_path: Path, words: list[str]) -> None:
     # Dense, object 2 would be number 1, and object 3 number 2.
