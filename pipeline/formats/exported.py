@@ -18,6 +18,7 @@ from pipeline.formats.folder import MANIFEST, VIDEOS
 from pipeline.formats.json_stream import json_lines
 from pipeline.formats.label import Label, ObjectKey, ReadOptions
 from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.writers.xml_text import storable
 
 _OBJECTS = "objects.csv"
 _IN_FOLDERS_OF_SPLITS = ("mots", "png", "sa_v")
@@ -50,7 +51,8 @@ def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_nam
         if key is not None and key in video.objects:
             key, of_object = video.objects[key]
             # Texts of MOTS have numbers of classes alone, and the number of an object says its class already.
-            category = of_object if format_name == "mots" else category or of_object
+            is_told = category and category != storable(of_object or "") and format_name != "mots"
+            category = category if is_told else of_object
         yield replace(label, video=video.video_id, object_key=key, category=category)
 
 
@@ -76,7 +78,7 @@ def _video_of(label: Label, videos: Mapping[str, _Video], format_name: str) -> _
 
 
 def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
-    found = {}
+    found: dict[str, _Video] = {}
     options = _options(files)
     key_of = _KEYS.get(format_name, _own_id)
     if format_name in ("sa_v", "png") and files.ending_in(".png"):
@@ -89,7 +91,8 @@ def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
             _check_frames(files, record, options)
             try:
                 objects = {key_of(one): (one["object_id"], one["category"]) for one in record["objects"]}
-                found[record["name"]] = found[record["video_id"]] = _Video(record["video_id"], objects)
+                video = _Video(record["video_id"], objects)
+                found |= dict.fromkeys((record["name"], record["video_id"], storable(record["video_id"])), video)
             except (ValueError, KeyError, TypeError) as error:
                 what = f"line {entry.number} is not as the export wrote it ({describe(error)}); export again"
                 raise files.fault(VIDEOS, what) from error
@@ -125,7 +128,7 @@ def _add_numbers_of_mots(videos: dict[str, _Video], files: LabelFiles) -> None:
     """Objects by their numbers with the class, which `objects.csv` tells."""
     try:
         for row in csv.DictReader(io.StringIO(files.read(_OBJECTS).decode())):
-            videos[row["video_id"]].objects[int(row["number"])] = (int(row["object_id"]), row["category"])
+            videos[row["video"]].objects[int(row["number"])] = (int(row["object_id"]), row["category"])
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise files.fault(_OBJECTS, f"it is not as the export wrote it ({describe(error)}); export again") from error
 

@@ -152,7 +152,7 @@ def _by_group(elements: list[ElementTree.Element]) -> Iterator[tuple[ObjectKey |
 def _object_of(element: ElementTree.Element) -> ObjectKey | None:
     for attribute in element.iter("attribute"):
         if attribute.get("name") in ("track_id", "object_id", "instance_id") and attribute.text:
-            return int(attribute.text) if attribute.text.isdecimal() else attribute.text
+            return _number_or_text(attribute.text)
     group = element.get("group_id", "0")
     return int(group) if group.isdecimal() and group != "0" else None
 
@@ -161,7 +161,12 @@ def _key(track: ElementTree.Element) -> ObjectKey:
     """The attribute `object_id` of a track, if somebody gave it one, else its id."""
     told = track.find(".//attribute[@name='object_id']")
     key = (None if told is None else told.text) or track.get("id") or ""
-    return int(key) if key.isdecimal() else key
+    return _number_or_text(key)
+
+
+def _number_or_text(key: str) -> ObjectKey:
+    """An id; those of a job may be below 0."""
+    return int(key) if key.removeprefix("-").isdecimal() else key
 
 
 def _shape(elements: list[ElementTree.Element], size_hw: SizeHW | None) -> Shape | None:

@@ -21,7 +21,7 @@ from pipeline.formats.readers.pictures import read_pixels
 
 IGNORED = 10_000
 _OF_CLASS = 1000
-_NOT_VIDEOS = ("instances", "images")
+_MASKS, _IMAGES = "instances", "images"
 _KITTI = {1: "car", 2: "pedestrian"}
 
 
@@ -33,7 +33,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
         for name in texts:
             yield from _read_text(files, name, first)
         return
-    pictures = [name for name in files.ending_in(".png") if "images" not in name.split("/")[:-1]]
+    pictures = [name for name in files.ending_in(".png") if _kind_of_picture(name) != _IMAGES]
     if not pictures:
         raise InputError(f"{files.key}: {files.shown} holds neither .txt nor .png files of masks")
     classes = _classes(files)
@@ -94,8 +94,15 @@ def _classes(files: LabelFiles) -> dict[int, str]:
     return dict(enumerate(labels, first))
 
 
+def _kind_of_picture(name: str) -> str | None:
+    """The first folder of a picture that says what it is: a folder below it may be that of a video called so."""
+    return next((part for part in name.split("/")[:-1] if part in (_MASKS, _IMAGES)), None)
+
+
 def _video_of_picture(files: LabelFiles, name: str) -> str:
-    parts = [part for part in posixpath.dirname(name).split("/") if part not in _NOT_VIDEOS]
+    parts = name.split("/")[:-1]
+    if _MASKS in parts:
+        parts.remove(_MASKS)  # the first one
     if any(parts):
         return without_outer_folders("/".join(parts))
     return posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""

@@ -40,9 +40,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
 def _read_json(files: LabelFiles, name: str) -> Iterator[Label]:
     shown = files.shown_name(name)
     facts = _facts(files, name)
-    video = str(facts.get("video_id") or posixpath.basename(posixpath.splitext(name)[0]))
-    for ending in _ENDINGS:
-        video = video.removesuffix(ending)
+    video = str(facts.get("video_id") or _video_of_file(name))
     ids = facts.get("masklet_id")
     categories = facts.get("masklet_category")
     step = _step(facts)
@@ -59,6 +57,11 @@ def _read_json(files: LabelFiles, name: str) -> Iterator[Label]:
                 except ValueError as error:
                     raise InputError(f"{place}: {error}; write the file again") from error
                 yield Label(video, LabelFrame(entry.number * step), key, shape, category, place=place)
+
+
+def _video_of_file(name: str) -> str:
+    stem = posixpath.basename(posixpath.splitext(name)[0])
+    return next((stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)), stem)
 
 
 def _facts(files: LabelFiles, name: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ _NOT_OF_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def element_text(text: str) -> str:
-    """A text as the content of an element; characters that XML does not have are written as `\\x07`."""
-    return escape(storable(text), {"\r": "&#13;"})
+    """A text as the content of an element, in one line; characters that XML does not have are written as `\\x07`."""
+    return escape(storable(text), {"\r": "&#13;", "\n": "&#10;"})
 
 
 def attribute(text: str | int | float) -> str:

@@ -95,6 +95,14 @@ def test_names_that_xml_does_not_have_are_written_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_video_with_a_line_break_in_its_id_goes_out_to_be_reviewed(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("two\nlines", {7: "cat"}, num_frames=1),), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", "format=cvat_images", "review=true"]) == 0
+    told = ET.parse(tmp_path / "to/train.xml").getroot().findtext(".//attribute[@name='video_id']")
+    assert told == "two\nlines"
+
+
+@pytest.mark.slow
 def test_masks_of_images_are_the_very_masks(films: DrawnJob, tmp_path: Path) -> None:
     from datumaro.components.annotation import Mask
     from datumaro.plugins.data_formats.cvat.base import CvatBase

@@ -118,6 +118,47 @@ def test_videos_come_back_from_splits_of_any_name(tmp_path: Path, words: list[st
     assert found == {(video, object_id, frame) for (video, _, frame), mask in truth.items() if mask.any()}
 
 
+ODD = (
+    "clip_auto",
+    "cam_manual",
+    "images",
+    "instances",
+    "480p",
+    "frame",
+    "clip_",
+    "two\nlines",
+    ".lead",
+    "ü/12",
+    "a\x01b",
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["coco"],
+        ["cvat_images"],
+        ["cvat_video"],
+        ["sa_v", "frame_step=1"],
+        ["sa_v", "variant=png", "frame_step=1"],
+        ["davis"],
+        ["mots"],
+        ["mots", "variant=kitti"],
+        ["yolo_seg"],
+        ["label_studio"],
+    ],
+    ids=str,
+)
+def test_videos_of_odd_names_and_ids_below_0_come_back(tmp_path: Path, words: list[str]) -> None:
+    uri, truth = write_job(tmp_path, tuple(DrawnVideo(one, {-5: "c\x07t"}, num_frames=2) for one in ODD), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", f"format={words[0]}", *words[1:]]) == 0
+    labels = [label for label in read_labels(str(tmp_path / "to"), "auto") if not label.is_hidden]
+    found = {(label.video, label.object_key, label.frame_index) for label in labels}
+    object_id = None if words[0] == "yolo_seg" else -5
+    assert {label.category for label in labels} == {"c\x07t"}
+    assert found == {(video, object_id, frame) for (video, _, frame), mask in truth.items() if mask.any()}
+
+
 @pytest.mark.parametrize("words", [["davis"], ["sa_v", "variant=png", "frame_step=1"]], ids=str)
 def test_objects_that_were_written_by_their_ids_come_back_as_these(tmp_path: Path, words: list[str]) -> None:
     # Dense, object 2 would be number 1, and object 3 number 2.
