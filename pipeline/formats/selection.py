@@ -12,6 +12,9 @@ from pydantic import Field, field_validator
 from pipeline.config.fields import AsTyped, Group
 from pipeline.config.kinds import OptionalNames, OptionalPlace, Pixels
 
+_OF_THE_EXPORT = ("manifest",)
+"""Names that no split can have, because some formats name files after splits."""
+
 OptionalCondition = Annotated[str | None, AsTyped("a condition")]
 
 
@@ -51,8 +54,10 @@ class Selection(Group):
     @classmethod
     def _check_splits(cls, splits: dict[str, float]) -> dict[str, float]:
         for name, share in splits.items():
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise ValueError(f"splits.{name}: a name has letters, digits, _ and - only")
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"splits.{name}: a name begins with a letter or digit, and has these, _ and - only")
+            if name in _OF_THE_EXPORT:
+                raise ValueError(f"splits.{name}: {name}.json is the export's own; give the split another name")
             if not 0 < share <= 1:
                 raise ValueError(f"splits.{name}={share:g}: allowed is more than 0 and at most 1")
         if splits and abs(sum(splits.values()) - 1) > 1e-6:

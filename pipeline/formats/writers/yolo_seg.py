@@ -17,6 +17,7 @@ from pydantic import Field
 
 from pipeline.arrays import Int64Array
 from pipeline.config.fields import Group
+from pipeline.errors import ConfigError
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import write_frames
 from pipeline.formats.plan import Plan
@@ -29,6 +30,9 @@ from pipeline.masks.crop import box_pixels
 # Readers multiply by the size, and cut or round to a pixel. A quarter of a pixel further in, both find the same pixel.
 _INSIDE = 0.25
 _THIN = 0.05, 0.45
+
+_KEYS = ("names", "nc", "path", "channels", "download", "yaml_file", "masks_dir", "kpt_shape", "flip_idx")
+"""What `data.yaml` says besides the folders of splits."""
 
 
 class Options(Group):
@@ -51,6 +55,13 @@ class Writer(VideoWriter):
 
     def __init__(self, options: Options) -> None:
         self._options = options
+
+    def check(self, plan: Plan) -> None:
+        for split in plan.splits:
+            if split in _KEYS:
+                raise ConfigError(
+                    f"splits.{split}: the key {split} of data.yaml says something else; give the split another name"
+                )
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         classes = {track.object_id: track.category_id - 1 for track in video.tracks}
