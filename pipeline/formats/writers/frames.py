@@ -26,9 +26,11 @@ def frames_before(video: ExportVideo) -> int:
     """How many frames of the file lie before the labeled range, for programs that count from the start of the file.
 
     It is known where the column `start_seconds` of the table of videos was kept, from the time of the first mask and
-    the frame rate; else it is taken for 0.
+    the frame rate; else it is taken for 0. None lie before a range that begins at 0, whenever the file's own times do.
     """
-    return 0 if video.row.get("start_seconds") is None else _frames_before_by_time(video)
+    start = video.row.get("start_seconds")
+    is_from_0 = start is None or (isinstance(start, int | float) and start <= 0)
+    return 0 if is_from_0 else _frames_before_by_time(video)
 
 
 def note_range(video: ExportVideo) -> None:

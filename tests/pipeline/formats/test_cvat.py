@@ -177,6 +177,7 @@ def _iou(one: np.ndarray, other: np.ndarray) -> float:
         (None, 24.0, [2 / 24, 5 / 24], 0, []),
         (2.0, None, [2.0, 2.125], 0, []),
         (0.0, 24.0, [np.nan] * 2, 0, []),
+        (0.0, 24.0, [1.4, 1.525], 0, []),
     ],
 )
 def test_frames_before_a_labeled_range_count_where_its_start_was_kept_and_else_are_noted(
