@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import describe
 from pipeline.formats.folder import MANIFEST, VIDEOS
 from pipeline.formats.json_stream import json_lines
-from pipeline.formats.label import Label, ObjectKey, ReadOptions
+from pipeline.formats.label import Label, LabelFrame, ObjectKey, ReadOptions
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.writers.xml_text import storable
 
@@ -27,10 +27,20 @@ _IN_FOLDERS_OF_SPLITS = ("mots", "png", "sa_v")
 
 @dataclass(frozen=True)
 class _Video:
-    """A video of an export: its id, and of each object by its key in the format the id and the category."""
+    """A video of an export: its id, and of each object by its key in the format the id and the category.
+
+    The format calls frame 0 of the job `first_frame`, where it counts from the start of the file.
+    """
 
     video_id: str
     objects: dict[ObjectKey, tuple[int, str | None]]
+    first_frame: int = 0
+
+    def frame(self, frame: LabelFrame) -> LabelFrame:
+        """A frame of the format as the job counts it."""
+        if frame.index is None or not self.first_frame:
+            return frame
+        return replace(frame, index=frame.index - self.first_frame)
 
 
 def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:
@@ -53,7 +63,8 @@ def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_nam
             # Texts of MOTS have numbers of classes alone, and the number of an object says its class already.
             is_told = category and category != storable(of_object or "") and format_name != "mots"
             category = category if is_told else of_object
-        yield replace(label, video=video.video_id, object_key=key, category=category)
+        frame = video.frame(label.frame)
+        yield replace(label, video=video.video_id, frame=frame, object_key=key, category=category)
 
 
 def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions) -> ReadOptions:
@@ -91,7 +102,7 @@ def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
             _check_frames(files, record, options)
             try:
                 objects = {key_of(one): (one["object_id"], one["category"]) for one in record["objects"]}
-                video = _Video(record["video_id"], objects)
+                video = _Video(record["video_id"], objects, _first_frame(record, format_name))
                 found |= dict.fromkeys((record["name"], record["video_id"], storable(record["video_id"])), video)
             except (ValueError, KeyError, TypeError) as error:
                 what = f"line {entry.number} is not as the export wrote it ({describe(error)}); export again"
@@ -122,6 +133,11 @@ def _check_frames(files: LabelFiles, record: dict[str, Any], options: dict[str, 
             f"the export was written with frame_numbers={numbers}, so that names of files do not tell the frames of "
             f"video {record.get('video_id')!r}; export with frame_numbers=index",
         )
+
+
+def _first_frame(record: dict[str, Any], format_name: str) -> int:
+    """What a format that counts from the start of the file calls frame 0 of the job."""
+    return int(record.get("frames_before", 0)) if format_name == "cvat_video" else 0
 
 
 def _add_numbers_of_mots(videos: dict[str, _Video], files: LabelFiles) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.formats.folder import VIDEOS, Written
 from pipeline.formats.plan import Plan
 from pipeline.formats.source import ExportVideo
+from pipeline.formats.writers.frames import frames_before
 from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.redact import redact_uri
 from pipeline.storage.uris import absolute_uri
@@ -39,6 +40,7 @@ def video_record(video: ExportVideo) -> dict[str, Any]:
         "first_pts_seconds": float(times[0]) if len(times) else None,
         "last_pts_seconds": float(times[-1]) if len(times) else None,
         "first_image_id": planned.first_image_id,
+        **({"frames_before": before} if (before := frames_before(video)) else {}),
         "message": planned.row["message"],
         "objects": [
             {"id": one.id, "number": one.number, "object_id": one.object_id, "category": one.category}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,7 +33,8 @@ class DrawnVideo:
     `missing` are places among the labeled frames, by object, on which it has no row. `masks` are other masks than those
     that `drawn_mask` draws, by object and place among the labeled frames; they give the video its size.
     `prompt_frame` is the frame with the prompt; the first frame of an object that starts later has its prompt. `times`
-    are seconds by place among the labeled frames, where they are not those of `FPS` frames a second.
+    are seconds by place among the labeled frames, where they are not those of `FPS` frames a second. `kept` are values
+    of columns of the table of videos that the job was to keep.
     """
 
     video_id: str
@@ -49,6 +51,7 @@ class DrawnVideo:
     cuts_seconds: tuple[float, ...] = ()
     messages: Mapping[int, str] = field(default_factory=dict)
     times: tuple[float, ...] | None = None
+    kept: Mapping[str, Any] | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -152,6 +155,7 @@ def _labeled(video: DrawnVideo, truth: Truth) -> LabeledVideo:
         "worker": "w",
         "versions": "maskmill",
         "cuts_seconds": list(video.cuts_seconds) or None,
+        "kept": None if video.kept is None else json.dumps(dict(video.kept)),
     }
     tables = (
         pa.Table.from_pylist(rows, schema) for rows, schema in ((masks, MASKS), (tracks, TRACKS), ([row], VIDEOS))

@@ -2,7 +2,8 @@
 
 A rectangle is in percent of the frame and its frames count from 1. Only items of `sequence` were set by somebody; what
 lies between two of them is interpolated there, and is not read. `enabled: false` ends the track at its item, which is
-the last to show it. Source: labelstud.io/tags/video, `label_studio_sdk` `postprocessing/video.py`.
+the last to show it. Tasks of our own exports say in `meta` what number the job's frame 0 has, where that is not 1.
+Source: labelstud.io/tags/video, `label_studio_sdk` `postprocessing/video.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
 
     Raises `InputError` naming the task and the region.
     """
-    first = _FIRST_FRAME if options.first_frame is None else options.first_frame
+    first = options.first_frame
     for name in annotation_files(files):
         shown = files.shown_name(name)
         with files.open(name) as file:
@@ -48,10 +49,17 @@ def _task_name(entry: Entry) -> str:
     return f"task {entry.number if task_id is None else task_id}"
 
 
-def _task(task: Any, shown: str, first: int) -> Iterator[Label]:
+def _first_frame(task: Mapping[str, Any]) -> int:
+    meta = task.get("meta")
+    told = meta.get("first_frame") if isinstance(meta, Mapping) else None
+    return told if isinstance(told, int) else _FIRST_FRAME
+
+
+def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
     if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
         raise InputError(f"{shown}: it has no data with the address of a video; export as JSON, not JSON-MIN")
     video = _video_of(task["data"])
+    first = _first_frame(task) if first is None else first
     score = None
     given = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
     if not given:

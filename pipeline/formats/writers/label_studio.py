@@ -76,7 +76,10 @@ class Writer(VideoWriter):
             review = video.review
             data |= {"video_id": video.video_id, HANDOUT: review.handout, "labeled_at": review.labeled_at}
             review.note_frames(numbers.keys(), list(numbers.values()))
-        head = {"data": data, "meta": {"video_id": video.video_id}}
+        meta: dict[str, Any] = {"video_id": video.video_id}
+        if (number := _number_of_first_frame(numbers)) != 1:
+            meta["first_frame"] = number
+        head = {"data": data, "meta": meta}
         out.append(f"tasks.{video.split}", head)
         for track, rows in video.by_track():
             items = sequence(_noted(track, rows, video, numbers), numbers, video.size_hw, fps)
@@ -171,6 +174,12 @@ def frame_numbers(frame_indexes: Iterable[int], pts_seconds: Iterable[float | No
         if number > last:
             numbers[frame_index] = last = number
     return numbers
+
+
+def _number_of_first_frame(numbers: Mapping[int, int]) -> int:
+    """What frame 0 of the job has or would have as its number: another one than 1 where the job labeled a range."""
+    frame_index, number = next(iter(numbers.items()))
+    return number - frame_index
 
 
 def _half_up(value: float) -> int:

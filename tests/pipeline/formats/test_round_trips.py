@@ -15,7 +15,7 @@ from pipeline.formats.label import Label, LabelBox
 from pipeline.formats.labels import read_labels
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.clips import iou
-from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
+from tests.support.drawn_job import FPS, HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
 
 pytestmark = pytest.mark.slow
 
@@ -157,6 +157,16 @@ def test_videos_of_odd_names_and_ids_below_0_come_back(tmp_path: Path, words: li
     object_id = None if words[0] == "yolo_seg" else -5
     assert {label.category for label in labels} == {"c\x07t"}
     assert found == {(video, object_id, frame) for (video, _, frame), mask in truth.items() if mask.any()}
+
+
+@pytest.mark.parametrize("format_name", ["cvat_video", "label_studio", "coco"])
+def test_frames_of_a_labeled_range_come_back_as_the_job_counts_them(tmp_path: Path, format_name: str) -> None:
+    times = tuple(2 + place / FPS for place in range(4))
+    video = DrawnVideo("v", {2: "cat"}, num_frames=4, times=times, kept={"start_seconds": 2.0})
+    uri, truth = write_job(tmp_path, (video, DrawnVideo("w", {2: "cat"}, num_frames=4)), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", f"format={format_name}"]) == 0
+    found = by_mask(list(read_labels(str(tmp_path / "to"), "auto")))
+    assert found.keys() == {key for key, mask in truth.items() if mask.any()}
 
 
 @pytest.mark.parametrize("words", [["davis"], ["sa_v", "variant=png", "frame_step=1"]], ids=str)
