@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.notebook.clip import Clip
 
 _MOST_BYTES = 128 << 20
+_MOST_BYTES_OF_PICTURES = 64 << 20
 _STRETCH = 16  # frames that a walk backward decodes at a time
 
 
@@ -41,6 +42,7 @@ class ClipFrames:
         self._image_size = image_size
         self._most = max(2 * _STRETCH, most_bytes // (3 * image_size**2))
         self._kept: OrderedDict[int, torch.Tensor] = OrderedDict()
+        self._pictures: OrderedDict[int, UInt8Array] = OrderedDict()
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -67,6 +69,14 @@ class ClipFrames:
         stop = next((at for at in range(place, len(self._shots)) if self._shots[at] != number), len(self._shots))
         start = next((at for at in range(place, -1, -1) if self._shots[at] != number), -1) + 1
         return range(start, stop)
+
+    def picture(self, place: int) -> UInt8Array:
+        """The frame at a place at the size of the video, uint8 `[H, W, 3]`; the last ones that were read are kept."""
+        if place not in self._pictures:
+            ((_, _, pixels_HW3),) = self.clip.pixels([self.indexes[place]], reading="apart")
+            self._keep_picture(place, pixels_HW3)
+        self._pictures.move_to_end(place)
+        return self._pictures[place]
 
     def nothing(self) -> BoolArray:
         """The mask of an object that is not seen."""
@@ -118,7 +128,13 @@ class ClipFrames:
         self._kept[place] = resize_frame(torch.from_numpy(pixels_HW3), self._image_size)
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
+        self._keep_picture(place, pixels_HW3)
         return Frame(place, self._kept[place])
+
+    def _keep_picture(self, place: int, pixels_HW3: UInt8Array) -> None:
+        self._pictures[place] = pixels_HW3
+        while len(self._pictures) > 1 and len(self._pictures) * pixels_HW3.nbytes > _MOST_BYTES_OF_PICTURES:
+            self._pictures.popitem(last=False)
 
 
 def _shots(clip: Clip) -> list[int]:

@@ -5,8 +5,9 @@ and with the logits of the mask before, as in a session.
 
 Memory and mask of a track that has gone wrong are wrong too, and outweigh what a reviewer says. So a box begins afresh:
 it is decoded without memory and without the mask before, like the first prompt of an object, and what is said later
-goes on from there. Clicks that the mask does not obey are decoded afresh as well, and that counts if it obeys them and
-the network expects a better mask. A click beside the object that nothing obeys takes the part away that it lies on.
+goes on from there. Where the box is small the network looks closely (`zoom`). Clicks that the mask does not obey are
+decoded afresh as well, and that counts if it obeys them and the network expects a better mask. A click beside the
+object that nothing obeys takes the part away that it lies on.
 
 Legend: H, W pixels of the video as displayed, h w low-resolution logits.
 """
@@ -14,7 +15,8 @@ Legend: H, W pixels of the video as displayed, h w low-resolution logits.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any
@@ -22,15 +24,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import BoxPrompt, FrameResult, PointPrompt, VideoSession, advance, forget_wrong
+from model import BoxPrompt, FrameResult, MediaError, PointPrompt, VideoSession, advance, forget_wrong
 from pipeline.arrays import BoolArray
-from pipeline.errors import CannotMend
+from pipeline.errors import CannotMend, OtherFile
 from pipeline.masks.from_logits import encode_masks
 from pipeline.masks.rle import decode_rle
 from pipeline.mending.clip_frames import ClipFrames
 from pipeline.mending.known_masks import End, KnownObject
 from pipeline.mending.mask_parts import without_part
 from pipeline.mending.recalled import logits_of, prompt_of
+from pipeline.mending.zoom import Region, Zoom, region_around
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -71,7 +74,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """The mask after something was said, bool `[H, W]`, its logits for the next click, and the predicted IoU."""
 
     mask_HW: BoolArray | None
@@ -80,6 +83,7 @@ class _Step:
     score: float | None = None
     is_hidden: bool = False
     is_afresh: bool = False  # made without memory: the next one is, too
+    region: Region | None = None  # of the logits; None: the frame
 
 
 class Correction:
@@ -112,7 +116,8 @@ class Correction:
         self._known = known
         self._end = end
         self._lock = lock
-        self._steps = [_Step(*begin, is_hidden=begin[0] is not None and not begin[0].any())]
+        self._zoom: Zoom | None = None
+        self._steps = [Step(*begin, is_hidden=begin[0] is not None and not begin[0].any())]
 
     @property
     def seen(self) -> Seen:
@@ -164,17 +169,17 @@ class Correction:
             raise CannotMend(f"the drawn mask is none: {error}") from error
         with self._lock:
             logits_BHW = logits_of(self._session, self.object_id, self._known.place, mask_HW)
-            return self._add(_Step(mask_HW, logits_BHW))
+            return self._add(Step(mask_HW, logits_BHW))
 
     def hide(self) -> Seen:
         """The object is not visible on this frame."""
         with self._lock:
-            return self._add(_Step(self._frames.nothing(), None, is_hidden=True))
+            return self._add(Step(self._frames.nothing(), None, is_hidden=True))
 
     def clear(self) -> Seen:
         """Forget mask and memory: what is said from now on is all that counts."""
         with self._lock:
-            return self._add(_Step(None, None, is_afresh=True))
+            return self._add(Step(None, None, is_afresh=True))
 
     def undo(self) -> Seen:
         """Take back what was said last; nothing happens if there is nothing left."""
@@ -228,29 +233,49 @@ class Correction:
         return ""
 
     def _decode(self, said: Said, is_new_box: bool = False) -> Seen:
-        before = self._steps[-1]
-        if is_new_box or before.is_afresh:
-            return self._add(self._answer(said, None if is_new_box else before.logits_BHW, is_afresh=True))
-        found = self._answer(said, before.logits_BHW, is_afresh=False)
+        if is_new_box or self._steps[-1].is_afresh:
+            return self._add(self._answer_afresh(said, goes_on=not is_new_box))
+        found = self._answer(said)
         if 1 in said.labels and not _obeys(found, said):
-            afresh = self._answer(said, None, is_afresh=True)
+            afresh = self._answer_afresh(said, goes_on=False)
             if (afresh.score or 0) > (found.score or 0) and _obeys(afresh, said):
                 found = afresh
         return self._add(found)
 
-    def _answer(self, said: Said, prior_BHW: Tensor | None, *, is_afresh: bool) -> _Step:
-        heading = None if is_afresh else self._known.heading
-        try:
-            result = self._session.correct(self.object_id, self._known.place, said.prompt, prior_BHW, heading)
-        except ValueError as error:
-            raise CannotMend(str(error)) from error
-        logits_BHW = result.logits_BHW
-        if said.labels and said.labels[-1] == 0:
-            logits_BHW = without_part(logits_BHW, said.points_xy[-1], result.size_hw)
-        mask_HW = replace(result, logits_BHW=logits_BHW).masks()[0].cpu().numpy()
-        return _Step(mask_HW, logits_BHW, said, float(result.predicted_ious_B[0]), is_afresh=is_afresh)
+    def _answer(self, said: Said) -> Step:
+        """With the memory that the frame had, and the mask that is there."""
+        before, known = self._steps[-1], self._known
+        with _naming_faults():
+            result = self._session.correct(
+                self.object_id, known.place, said.prompt, before.logits_BHW, heading=known.heading
+            )
+        return answered(result, said)
 
-    def _add(self, step: _Step) -> Seen:
+    def _answer_afresh(self, said: Said, *, goes_on: bool) -> Step:
+        """Without memory. It goes on from the mask that is there if asked to, and if that is of the same region."""
+        with _naming_faults():
+            prompt = said.prompt.fit(self._frames.size_hw)
+            zoom = self._zoom_on(prompt)
+            region = None if zoom is None else zoom.region
+            before = self._steps[-1]
+            prior_BHW = before.logits_BHW if goes_on and before.region == region else None
+            if zoom is not None and isinstance(prompt, BoxPrompt):
+                return answered(zoom.answer(prompt, prior_BHW), said, zoom)
+            result = self._session.correct(self.object_id, self._known.place, prompt, prior_BHW, heading=None)
+        return replace(answered(result, said), is_afresh=True)
+
+    def _zoom_on(self, prompt: PointPrompt | BoxPrompt) -> Zoom | None:
+        """The region around a small box, encoded; None where the network sees the frame."""
+        if not isinstance(prompt, BoxPrompt):
+            return None
+        region = region_around(prompt.box_xyxy, self._frames.size_hw, self._session.model.config.image_size)
+        if region is None or not region.holds(prompt.points_xy):
+            return None
+        if self._zoom is None or self._zoom.region != region:
+            self._zoom = Zoom(self._session.model, self._frames.picture(self._known.place), region)
+        return self._zoom
+
+    def _add(self, step: Step) -> Seen:
         if len(self._steps) > MOST_STEPS:
             raise CannotMend(f"more than {MOST_STEPS} steps: save the mask, or take some back")
         self._steps.append(step)
@@ -262,7 +287,28 @@ class Correction:
         return _seen(index, self._frames.size_hw, mask_HW, float(result.predicted_ious_B[row]), not mask_HW.any())
 
 
-def _obeys(step: _Step, said: Said) -> bool:
+def answered(result: FrameResult, said: Said, zoom: Zoom | None = None) -> Step:
+    """What a frame, or a region of it, answers to what was said."""
+    logits_BHW, region = result.logits_BHW, None if zoom is None else zoom.region
+    if said.labels and said.labels[-1] == 0:
+        point_xy = said.points_xy[-1] if region is None else region.point(said.points_xy[-1])
+        logits_BHW = without_part(logits_BHW, point_xy, result.size_hw)
+    mask = replace(result, logits_BHW=logits_BHW).masks()[0].cpu().numpy()
+    mask_HW = mask if zoom is None else zoom.pasted(mask)
+    score = float(result.predicted_ious_B[0])
+    return Step(mask_HW, logits_BHW, said, score, is_afresh=zoom is not None, region=region)
+
+
+@contextmanager
+def _naming_faults() -> Iterator[None]:
+    """What cannot be said, and a video that is gone, as `CannotMend`."""
+    try:
+        yield
+    except (ValueError, MediaError, OtherFile) as error:
+        raise CannotMend(str(error)) from error
+
+
+def _obeys(step: Step, said: Said) -> bool:
     """Whether every click has the side of the mask that it names."""
     mask_HW = step.mask_HW
     if mask_HW is None:

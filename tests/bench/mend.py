@@ -47,7 +47,7 @@ def times_of_clicks(folder: Path) -> dict[str, float]:
     correction = mender.open("clip", 1, 16)
     opened = time.perf_counter() - started
     mender.wait()
-    wall, cpu = [], []
+    wall, cpu, boxes = [], [], []
     for number in range(_CLICKS):
         started, spent = time.perf_counter(), time.process_time()
         correction.click((80.0 + number, 60.0), number % 2)
@@ -55,8 +55,17 @@ def times_of_clicks(folder: Path) -> dict[str, float]:
         cpu.append(time.process_time() - spent)
         if number % 4 == 3:
             correction.restart()
+        started = time.perf_counter()
+        correction.box((60.0 + number, 60.0, 90.0 + number, 85.0))  # small, so that the network looks closely
+        boxes.append(time.perf_counter() - started)
+        correction.undo()
     mender.close()
-    figures = {"open": opened, "click": statistics.median(wall), "click_cpu": statistics.median(cpu)}
+    figures = {
+        "open": opened,
+        "small_box": statistics.median(boxes),
+        "click": statistics.median(wall),
+        "click_cpu": statistics.median(cpu),
+    }
     figures["click_over_http"] = statistics.median(_over_http(mendable))
     return {name: round(1000 * seconds, 1) for name, seconds in figures.items()}
 
@@ -137,6 +146,7 @@ def masks_of_clicks(folder: Path, num_clips: int, num_frames: int = 24) -> dict[
                 "click of a session": session.correct(object_id, frame, prompt_of(middle), tracked.logits_BHW)
                 .masks()[0]
                 .numpy(),
+                "box, the frame seen": session.correct(object_id, frame, box, heading=None).masks()[0].numpy(),
                 "box": _said(correction, lambda one, at=box.box_xyxy: one.box(at)),
                 "box of a session": session.correct(object_id, frame, box, tracked.logits_BHW).masks()[0].numpy(),
             }
