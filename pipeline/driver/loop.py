@@ -79,6 +79,9 @@ class Loop:
         self._receipts = Receipts(ledger, timing.submit)
         self._outage = StorageOutage(self._clock, limits.storage_patience_seconds)
         self._no_weights = StorageOutage(self._clock, limits.storage_patience_seconds)
+        # Apart from the others, because workers that go on say nothing of whether the log can be written from here.
+        self._no_commits = StorageOutage(self._clock, limits.storage_patience_seconds)
+        self._no_commit_before = 0.0
         self._budget = FailureBudget(max_failed_fraction=1.0)
         self._refusals: dict[str, str] = {}  # what storage said last of a video
 
@@ -157,7 +160,8 @@ class Loop:
         if self._workers.cannot_start(self._limits.max_setup_failures) or self._workers.has_no_place():
             return Ending.ENVIRONMENT
         is_without_weights = self._no_weights.is_too_long() and not self._workers.has_started
-        return Ending.STORAGE if self._outage.is_too_long() or is_without_weights else None
+        is_away = self._outage.is_too_long() or self._no_commits.is_too_long()
+        return Ending.STORAGE if is_away or is_without_weights else None
 
     def _give_work(self) -> None:
         """Offer videos to each idle worker. One for which nothing is left publishes what it holds, or is ended."""
@@ -229,10 +233,14 @@ class Loop:
         return self._workers.wait(min(seconds, _LOOK_SECONDS) if self._receipts.is_writing else seconds)
 
     def _commit(self) -> None:
-        """Take what was written, and begin one log entry for everything that came in meanwhile."""
+        """Take what was written, and begin one log entry for everything that came in meanwhile.
+
+        After one that storage did not take, nothing is begun for 1 s, then 2 s, 4 s … up to 60 s.
+        """
         self._take_commit(self._receipts.take)
-        self._receipts.begin()
-        self._take_commit(self._receipts.take)
+        if self._clock() >= self._no_commit_before:
+            self._receipts.begin()
+            self._take_commit(self._receipts.take)
 
     def _commit_rest(self) -> None:
         """Write everything that came in, and wait for it. If storage is away, the next run goes on without it."""
@@ -244,10 +252,12 @@ class Loop:
         try:
             outcomes = taken()
         except StorageError as error:
-            self._storage_failed(str(error))
+            self._no_commit_before = self._no_commits.failed(str(error))
+            self._note(self._no_commits.last_error)
             return False
         if outcomes is None:
             return False
+        self._no_commits.is_over()
         if outcomes:
             self._storage_answered()
         # Another attempt may have been faster: a video counts once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.driver.loop import Timing
 from pipeline.driver.receipts import Receipts
 from pipeline.errors import LostOwnership, StorageError
 from pipeline.records import Ending, Outcome, Segment, Status
-from tests.pipeline.driver.test_loop import Driven, loop_over
+from tests.pipeline.driver.test_loop import LIMITS, Driven, loop_over
 from tests.support.fake_workers import FakeExecutor, FakeLedger, published
 
 PATIENCE_SECONDS = 200.0
@@ -92,6 +93,31 @@ def test_an_error_that_ends_the_loop_leaves_no_thread_that_writes(tmp_path: Path
         beside(FakeExecutor(1), ledger, tmp_path, stop).run()
     assert not ledger.at_work.locked()
     assert ledger.outcomes.keys() == {"a"}, "an entry that is on its way is not torn off"
+
+
+@dataclass
+class RefusingLedger(FakeLedger):
+    """A ledger that takes nothing, and notes when it was asked."""
+
+    clock: Callable[[], float] = lambda: 0.0
+    asked_at: list[float] = field(default_factory=list)
+
+    def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
+        self.asked_at.append(self.clock())
+        raise StorageError("create _log/1.json was refused", transient=False)
+
+
+def test_a_log_that_cannot_be_written_ends_the_job_though_workers_go_on(tmp_path: Path) -> None:
+    """It may be refused to the driver alone, whose credentials have expired, while workers have those of a role."""
+    executor, ledger = FakeExecutor(2), RefusingLedger()
+    loop = loop_over(executor, [f"v{number}" for number in range(500)], tmp_path, ledger, clock_step=0.2)
+    ledger.clock = lambda: loop.clock.now
+    assert loop.run() is Ending.STORAGE
+    assert loop.loop.last_failure == "storage: create _log/1.json was refused"
+    assert loop.clock.now - ledger.asked_at[0] < 1.5 * LIMITS.storage_patience_seconds
+    assert len(executor.offered) < 200
+    pauses = [then - before for before, then in pairwise(ledger.asked_at)]
+    assert pauses[:5] == pytest.approx([1, 2, 4, 8, 16], abs=2), "it is not asked as often as workers report"
 
 
 def outcome(video_id: str) -> Outcome:
