@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS, with_columns_of_today
-from pipeline.output.segments import open_former
+from pipeline.output.segments import open_former, open_parquet
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
 
@@ -94,12 +94,13 @@ class FormerRows:
             return schema.empty_table()  # a table without rows has no object
 
     def _batches(self, table: str, schema: pa.Schema, object_ids: pa.Array | None = None) -> Iterator[pa.RecordBatch]:
-        with open_former(self.storage, table, self.segment) as file, pq.ParquetFile(file) as parquet:
+        what = f"{table} of {self.segment}"
+        with open_former(self.storage, table, self.segment) as file, open_parquet(self.storage, what, file) as parquet:
             for group in range(parquet.num_row_groups):
                 if not _may_hold(parquet.metadata.row_group(group), self.video_id):
                     continue
                 read = partial(parquet.read_row_group, group, use_threads=False)
-                rows = self.storage.retry(f"read {table} of {self.segment}", read)
+                rows = self.storage.retry(f"read {what}", read)
                 is_wanted = pc.equal(rows["video_id"], self.video_id)
                 if object_ids is not None:
                     is_wanted = pc.and_(is_wanted, pc.is_in(rows["object_id"], value_set=object_ids))

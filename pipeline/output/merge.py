@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
 from pipeline.output.layout import segment_object
 from pipeline.output.regroup import RowsByVideo, part_ends
 from pipeline.output.schema import TABLES
 from pipeline.output.segment_files import BuiltSegment, SegmentOrigin, build_segment
-from pipeline.output.segments import delete_segments, publish, read_footer
+from pipeline.output.segments import delete_segments, open_parquet, publish, read_footer
 from pipeline.records import Segment
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
@@ -154,7 +153,8 @@ def _rows(storage: JobStorage, segments: Sequence[Segment]) -> Iterator[tuple[st
 
 
 def _groups(storage: JobStorage, source: _Source, file: BinaryIO) -> Iterator[tuple[str, pa.Table]]:
-    with pq.ParquetFile(file, read_dictionary=["video_id"], page_checksum_verification=True) as parquet:
+    options = {"read_dictionary": ["video_id"], "page_checksum_verification": True}
+    with open_parquet(storage, source.path, file, **options) as parquet:
         for group in range(parquet.num_row_groups):
             read = partial(parquet.read_row_group, group, use_threads=False)
             yield source.table, storage.retry(f"read {source.path}", read)

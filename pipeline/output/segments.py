@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -143,6 +143,11 @@ def is_whole(footer: SegmentFooter, sizes: Mapping[str, int]) -> bool:
     return all(sizes.get(segment_object(table, name)) == size for table, size in footer.table_bytes.items())
 
 
+def open_parquet(storage: JobStorage, path: str, file: BinaryIO, **options: Any) -> pq.ParquetFile:
+    """The Parquet file that is open as `file`; its footer is read with the back-off and the errors of the store."""
+    return storage.retry(f"read the footer of {path}", partial(pq.ParquetFile, file, **options))
+
+
 def read_batches(
     storage: JobStorage, table: str, segment: Segment, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
@@ -156,7 +161,7 @@ def read_batches(
     if not segment.num_rows[table]:
         return
     path = segment_object(table, segment.name)
-    with storage.open_input(path) as file, pq.ParquetFile(file) as parquet:
+    with storage.open_input(path) as file, open_parquet(storage, path, file) as parquet:
         for group in range(parquet.num_row_groups):
             read = partial(parquet.read_row_group, group, columns=columns)
             rows = storage.retry(f"read {path}", read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import NewerVersion
+from pipeline.output.former_rows import FormerRows
 from pipeline.output.layout import segment_object
+from pipeline.output.merge import _groups, _Source
 from pipeline.output.schema import MASKS
 from pipeline.output.segment_files import (
     DEFAULT_LIMITS,
@@ -26,6 +29,7 @@ from pipeline.output.segments import is_whole, publish, read_batches, read_foote
 from pipeline.records import Outcome, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support import labeled as fake
+from tests.support.cut_reads import cut_reads
 from tests.support.labeled import labeled
 
 ORIGIN = SegmentOrigin(2, "w", "f")
@@ -181,3 +185,31 @@ def test_rows_whose_object_was_deleted_are_not_taken_for_none(
     with pytest.raises(FileNotFoundError):
         next(read_batches(disk_storage, table, segment))
     assert [list(read_batches(disk_storage, table, none)) for table in ("masks", "tracks")] == [[], []]
+
+
+def read_all(storage: JobStorage, name: str, folder: Path) -> list[pa.Table]:
+    """Everything that is read of a segment through open objects, by the driver, a worker and a merger."""
+    whole = read_footer(storage, name).segment
+    former = FormerRows(storage, name, "a", folder)
+    return [
+        pa.Table.from_batches(read_batches(storage, "masks", whole)),
+        former.masks({1, 2}),
+        *(
+            rows
+            for _, rows in _groups(storage, _Source("masks", segment_object("masks", name)), _opened(storage, name))
+        ),
+    ]
+
+
+def _opened(storage: JobStorage, name: str) -> BinaryIO:
+    return storage.open_input(segment_object("masks", name))
+
+
+@pytest.mark.slow
+def test_a_cut_connection_at_any_read_of_a_segment_costs_nothing(disk_storage: JobStorage, tmp_path: Path) -> None:
+    """A driver that puts a segment without some videos in its place would end with a traceback otherwise."""
+    name = fake.publish(disk_storage, tmp_path, labeled("a"), labeled("b")).name
+    expected = read_all(uncut := cut_reads(disk_storage, cut=-1), name, tmp_path)
+    assert uncut.num_reads >= 6
+    for cut in range(uncut.num_reads):
+        assert read_all(cut_reads(disk_storage, cut), name, tmp_path) == expected, f"read {cut}"
