@@ -141,13 +141,21 @@ class JobState(RoundState):
                 num_partly += tally.num_tracks_failed > 0
         return ObjectCounts(num, num_failed, num_warned, num_partly, num_uncounted)
 
-    def attempts_before(self, video_id: str, prompt_hash: str) -> int:
-        """How many attempts at a video failed before with the same prompts; 0 for one that is new or was changed."""
-        if self.is_set_aside(video_id):
+    def attempts_before(self) -> Callable[[str, str], int]:
+        """How many attempts at a video, by its id, failed before with prompts of this hash; 0 for a new or changed one.
+
+        It tells what the log says now. Another thread may add to the log while it is asked.
+        """
+        found = {video_id: (one.prompt_hash, one.attempts) for video_id, one in self.tried.items() if one.attempts}
+        for video_id in self.set_aside():
             finished = self.finished[video_id]
-            return finished.tally.attempts if finished.is_bad and finished.prompt_hash == prompt_hash else 0
-        tried = self.tried.get(video_id)
-        return tried.attempts if tried is not None and tried.prompt_hash == prompt_hash else 0
+            found[video_id] = finished.prompt_hash, finished.tally.attempts if finished.is_bad else 0
+
+        def attempts(video_id: str, prompt_hash: str) -> int:
+            tried_hash, num = found.get(video_id, ("", 0))
+            return num if tried_hash == prompt_hash else 0
+
+        return attempts
 
     def check(self, entry: Entry) -> None:
         """Refuse an entry that would double or lose a video.

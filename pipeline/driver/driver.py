@@ -215,9 +215,10 @@ def _dispatcher(job: Job, plan: Plan, items: Iterable[WorkItem], gpus_per_worker
     worker = job.config.worker
     state = job.log.state
     blame = Blame(state.strikes, worker.max_strikes, worker.storage_patience_seconds)
-    # Attempts of earlier runs count on.
+    # Attempts of earlier runs count on. They are looked up now, because items are made while a thread writes the log.
+    attempts_before = state.attempts_before()
     items = with_former_rows(items, state)
-    attempts = ((item, state.attempts_before(item.video_id, item.prompt_hash)) for item in items)
+    attempts = ((item, attempts_before(item.video_id, item.prompt_hash)) for item in items)
     numbered = (replace(item, attempt=item.attempt + before) if before else item for item, before in attempts)
     in_flight = worker.in_flight(on_gpu=gpus_per_worker > 0 or job.config.model.device == "cuda")
     ahead_seconds = _BEATS_AHEAD * worker.beat_seconds

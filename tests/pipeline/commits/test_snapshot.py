@@ -127,11 +127,8 @@ def test_failures_in_a_row_add_up_until_the_prompts_change() -> None:
         Entry("w", 1, add=(ended("a", "v", Status.FAILED, 2, attempts=2), ended("b", "w", Status.OK, 1, attempts=1))),
         Entry("w", 1, remove=("a", "b"), forget=("v", "w")),
     )
-    assert (state.attempts_before("v", "p"), state.attempts_before("v", "other"), state.attempts_before("x", "p")) == (
-        2,
-        0,
-        0,
-    )
+    attempts_before = state.attempts_before()
+    assert (attempts_before("v", "p"), attempts_before("v", "other"), attempts_before("x", "p")) == (2, 0, 0)
     state.apply(Entry("w", 1, add=(ended("c", "v", Status.FAILED, 2, attempts=3),)))
     state.apply(Entry("w", 1, add=(ended("d", "w", Status.OK, 0, attempts=2, prompt_hash="changed"),)))
     assert state.finished["v"].tally == Tally(2, 1, attempts=3, num_failures=2)
@@ -175,7 +172,7 @@ def test_a_roll_up_keeps_what_was_tried_and_what_is_not_plain() -> None:
     assert again == state
     assert again.finished["bad"].tally == Tally(3, 1, 4, 1)
     assert again.finished["v1"].tally == Tally(0, 0, 1, 0)
-    assert again.attempts_before("again", "p") == 2
+    assert again.attempts_before()("again", "p") == 2
 
 
 def test_a_roll_up_of_a_version_that_did_not_count_objects_says_so_of_each_video() -> None:

@@ -7,15 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipeline.commits.finished import FinishedVideo, Tally
+from pipeline.commits.snapshot import JobState
+from pipeline.config.job_config import JobConfig, ModelConfig
+from pipeline.driver.driver import _dispatcher
 from pipeline.driver.loop import Timing
 from pipeline.driver.receipts import Receipts
 from pipeline.errors import LostOwnership, StorageError
 from pipeline.records import Ending, Outcome, Segment, Status
 from tests.pipeline.driver.test_loop import LIMITS, Driven, loop_over
-from tests.support.fake_workers import FakeExecutor, FakeLedger, published
+from tests.support.fake_workers import FakeExecutor, FakeLedger, item, published
 
 PATIENCE_SECONDS = 200.0
 
@@ -118,6 +123,25 @@ def test_a_log_that_cannot_be_written_ends_the_job_though_workers_go_on(tmp_path
     assert len(executor.offered) < 200
     pauses = [then - before for before, then in pairwise(ledger.asked_at)]
     assert pauses[:5] == pytest.approx([1, 2, 4, 8, 16], abs=2), "it is not asked as often as workers report"
+
+
+def test_items_of_a_round_are_made_without_a_look_at_what_another_thread_is_writing() -> None:
+    """A roll-up puts all finished videos into other columns meanwhile, and whoever looks then gets wrong ones."""
+    state = JobState()
+    for name, num_failed in (("tried-again", 1), ("corrected", 0)):
+        state.finished.put(name, FinishedVideo(Status.OK, "hash", "s", Tally(num_failed, 0, attempts=3)))
+        state.formers[name] = "s"
+    config = JobConfig(videos="v", prompts="p", output="o", model=ModelConfig(name="mini", checkpoint="mini"))
+    job, plan = SimpleNamespace(config=config, log=SimpleNamespace(state=state)), SimpleNamespace(num_to_label=3)
+    items = [item(name) for name in ("tried-again", "corrected", "new")]
+    dispatcher = _dispatcher(job, plan, items, gpus_per_worker=1.0)  # type: ignore[arg-type]
+    del state.finished
+    dispatcher.add_worker("w")
+    assert [(one.video_id, one.attempt) for one in dispatcher.offers("w", now=0.0)] == [
+        ("tried-again", 4),
+        ("corrected", 1),
+        ("new", 1),
+    ]
 
 
 def outcome(video_id: str) -> Outcome:
