@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from pipeline.commits.owner import Heartbeat, new_writer_id
 from pipeline.commits.process import ProcessDocument, facts_of_this_process
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, StorageError, describe
 from pipeline.output.layout import BUSY, busy_mark
 from pipeline.storage.job_storage import JobStorage
 
@@ -69,8 +69,8 @@ def at_work(storage: JobStorage, work: Work, heartbeat: Heartbeat | None = None)
         while not stop.wait(heartbeat.every_seconds):
             try:
                 beat()
-            except StorageError as error:
-                _log.warning("no heartbeat: %s", error)
+            except Exception as error:  # noqa: BLE001  # the next one may be possible; `check` ends the work otherwise
+                _log.warning("no heartbeat: %s", describe(error))
 
     def check() -> None:
         if time.monotonic() - seen[0] > heartbeat.stale_seconds / 2:

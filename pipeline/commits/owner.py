@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from pipeline.commits.log import CommitLog
 from pipeline.commits.process import ProcessDocument, facts_of_this_process
-from pipeline.errors import LostOwnership, NewerVersion, OwnedByAnother, StorageError
+from pipeline.errors import LostOwnership, NewerVersion, OwnedByAnother, StorageError, describe
 from pipeline.output.layout import OWNER
 from pipeline.storage.job_storage import JobStorage
 
@@ -163,11 +163,11 @@ class Ownership:
         while not self._stop.wait(self._heartbeat.every_seconds):
             try:
                 self.beat()
-            except StorageError as error:
-                _log.warning("no heartbeat: %s", error)
             except LostOwnership as error:
                 self._lost = error
                 return
+            except Exception as error:  # noqa: BLE001  # a driver without a heartbeat would lose its job a minute later
+                _log.warning("no heartbeat: %s", describe(error))
 
     def _read(self) -> _Owner | None:
         return _read_owner(self._storage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ from pipeline.inputs.write import prompts_table, write_table
 from pipeline.output.layout import BUSY, busy_mark
 from tests.support.dying_storage import Died
 from tests.support.labeled import driver, labeled, publish
+from tests.support.no_files_left import NoFilesLeft
 from tests.support.quick_storage import QuickStorage
 from tests.support.traces import traces
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -96,3 +99,16 @@ def test_who_was_killed_counts_until_it_is_sure_that_nothing_of_it_lives(storage
 def test_who_cannot_show_that_it_lives_writes_nothing_more(storage: QuickStorage) -> None:
     with at_work(storage, Work.COMPACTION, Heartbeat(stale_seconds=-1.0)) as check, pytest.raises(StorageError):
         check()
+
+
+def test_an_error_of_the_system_does_not_end_the_signs_of_life(tmp_path: Path) -> None:
+    storage = NoFilesLeft(str(tmp_path))
+    with at_work(storage, Work.COMPACTION, Heartbeat(every_seconds=0.01)):
+        (mark,) = storage.listing(BUSY)
+        (tmp_path / "full").touch()
+        wait_until((tmp_path / "refused").exists, "a sign of life that fails")
+        (tmp_path / "full").unlink()
+        (thread,) = (one for one in threading.enumerate() if one.name == "maskmill-at-work")
+        before = storage.modified(mark.path)
+        wait_until(lambda: not thread.is_alive() or storage.modified(mark.path) != before, "another sign of life")
+        assert thread.is_alive()

@@ -22,6 +22,7 @@ from pipeline.commits.owner import Heartbeat, Ownership, look, new_writer_id
 from pipeline.errors import LostOwnership, NewerVersion, OwnedByAnother, UnusableStore
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
+from tests.support.no_files_left import NoFilesLeft
 from tests.support.waiting import wait_until
 
 OFTEN = Heartbeat(every_seconds=0.05, stale_seconds=0.5)
@@ -194,6 +195,23 @@ def test_an_outage_does_not_end_the_heartbeat(tmp_path: Path) -> None:
     before = storage.modified("_owner.json")
     wait_until(lambda: storage.modified("_owner.json") != before, "another heartbeat")
     owner.check()
+    owner.release()
+
+
+def test_an_error_of_the_system_does_not_end_the_heartbeat(tmp_path: Path) -> None:
+    """Another driver would take the place of this one a minute later."""
+    storage = NoFilesLeft(str(tmp_path))
+    log = CommitLog(storage, new_writer_id())
+    log.load()
+    owner = Ownership(storage, log, OFTEN)
+    owner.acquire()
+    (tmp_path / "full").touch()
+    wait_until((tmp_path / "refused").exists, "a heartbeat that fails")
+    (tmp_path / "full").unlink()
+    (heartbeat,) = (one for one in threading.enumerate() if one.name == "maskmill-heartbeat")
+    before = storage.modified("_owner.json")
+    wait_until(lambda: not heartbeat.is_alive() or storage.modified("_owner.json") != before, "another heartbeat")
+    assert heartbeat.is_alive()
     owner.release()
 
 
