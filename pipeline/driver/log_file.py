@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from pipeline.errors import ConfigError
 from pipeline.records import BAD, Outcome, Status
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.uris import StorageOptions, is_local, local_path
+
+_log = logging.getLogger(__name__)
 
 _PACKAGES = ("pipeline", "model")
 
@@ -72,7 +75,32 @@ def log_run(level: int, message: str, event: str, **facts: Any) -> None:
 
 
 class JsonLines(logging.FileHandler):
-    """Appends one JSON object for each record, flushed at once: time, level, logger, message and what it is about."""
+    """Appends one JSON object for each record, flushed at once: time, level, logger, message and what it is about.
+
+    A disk that takes no record costs the log, and one warning until it takes some again. The run goes on. `shown` is
+    the name of the file for people.
+    """
+
+    def __init__(self, file: Path, shown: str) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._shown = shown
+        self._is_refused = False
+
+    def flush(self) -> None:
+        super().flush()
+        self._is_refused = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name that `logging` calls
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._is_refused:
+            self._is_refused = True
+            _log.warning("log_file=%s is not up to date: %s", self._shown, error.strerror or error)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # a warning has told it
+            super().close()
 
     def format(self, record: logging.LogRecord) -> str:
         document: dict[str, Any] = {
@@ -123,11 +151,11 @@ def _opened(place: str, storage_options: StorageOptions | None) -> Iterator[Json
 
 
 def _local(file: Path, place: str) -> contextlib.closing[JsonLines]:
+    name = redact_uri(place)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return contextlib.closing(JsonLines(file, encoding="utf-8"))
+        return contextlib.closing(JsonLines(file, name))
     except OSError as error:
-        name = redact_uri(place)
         raise ConfigError(f"log_file={name}: cannot be written ({error.strerror}); name another") from error
 
 

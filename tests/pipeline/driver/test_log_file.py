@@ -19,6 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.records import ObjectNote, Outcome, OutcomeDetails, Status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
+from tests.support.full_disk import FULL, full_disk
 from tests.support.jobs import JobFolder
 from tests.support.s3_server import S3Server
 from tests.support.waiting import wait_until
@@ -64,6 +65,29 @@ def test_records_of_both_packages_are_kept(package: str, tmp_path: Path) -> None
 def test_a_log_file_that_cannot_be_opened_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"log_file=.*: cannot be written \(Is a directory\); name another"):
         json_log(str(tmp_path)).__enter__()
+
+
+def test_a_full_disk_costs_the_log_one_warning_and_the_run_nothing(
+    tmp_path: Path, terminal: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job writes a record for each video, and each of them would be a traceback on the terminal."""
+    path = tmp_path / "job.jsonl"
+    log = logging.getLogger("pipeline.driver.loop")
+    with json_log(str(path)):
+        log.warning("before")
+        with full_disk():
+            for number in range(3):
+                log.warning("while the disk is full, %d", number)
+        log.warning("afterwards")
+        with full_disk():
+            log.warning("full again")
+    with json_log(str(path)), full_disk():
+        log.warning("full to the end")
+    warnings = [line for line in terminal.getvalue().splitlines() if "not up to date" in line]
+    assert warnings == [f"log_file={path} is not up to date: {FULL}"] * 3
+    assert "Traceback" not in capsys.readouterr().err
+    messages = [json.loads(line)["message"] for line in path.read_text().splitlines()]
+    assert {"before", "afterwards"} <= {*messages}
 
 
 def test_a_log_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
