@@ -5,6 +5,8 @@ An error of a video file is `MediaError`, of `model`.
 
 from __future__ import annotations
 
+import re
+
 from pipeline.redact import redact, redact_uri
 
 
@@ -113,7 +115,17 @@ class WorkerBroken(RuntimeError):
     """This process can go on with no video; another one may."""
 
 
+# What torch says after an error of a GPU or of its compiler, for people who work on torch.
+_AFTERWORD = re.compile(
+    r"^\s*(CUDA kernel errors might be|Search for `cuda|For debugging consider passing|Compile with `TORCH_|"
+    r"Set TORCHDYNAMO_VERBOSE|from user code:)",
+    re.MULTILINE,
+)
+
+
 def describe(error: BaseException) -> str:
     """An error in one line, without secrets: its class and the last line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = str(error)
+    found = _AFTERWORD.search(text)
+    lines = [line.strip() for line in text[: found.start() if found else None].splitlines() if line.strip()]
     return redact(f"{type(error).__name__}: {lines[-1] if lines else ''}")[:2000]

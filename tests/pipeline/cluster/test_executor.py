@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
+import pytest
+
 from pipeline.cluster.executor import Failure, Lost, Ready, Reported, SerialExecutor, failure_of_start
 from pipeline.errors import StorageError, describe
 from pipeline.records import Report, WorkDone, WorkItem
@@ -87,3 +89,25 @@ def test_an_error_is_described_in_one_line() -> None:
     assert describe(RuntimeError("")) == "RuntimeError: "
     assert describe(RuntimeError("a\n\n  b  \n")) == "RuntimeError: b"
     assert len(describe(RuntimeError("x" * 10_000))) == 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "CUDA error: an illegal memory access was encountered\n"
+            "Search for `cudaErrorIllegalAddress' in https://docs.nvidia.com for more information.\n"
+            "CUDA kernel errors might be asynchronously reported at some other API call.\n"
+            "For debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+            "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n",
+            "CUDA error: an illegal memory access was encountered",
+        ),
+        (
+            "backend='inductor' raised:\nInvalidCxxCompiler: No working C++ compiler found\n\nfrom user code:\n"
+            '   File "sam2.py", line 3, in forward\n    return x\n\nSet TORCHDYNAMO_VERBOSE=1 for the internal stack',
+            "InvalidCxxCompiler: No working C++ compiler found",
+        ),
+    ],
+)
+def test_errors_of_torch_are_told_without_its_advice_to_its_own_people(text: str, told: str) -> None:
+    assert describe(RuntimeError(text)) == f"RuntimeError: {told}"
