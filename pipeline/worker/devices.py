@@ -27,9 +27,18 @@ _HOST_OUT_OF_MEMORY = (
     "could not execute a primitive",
     "can't start new thread",
 )
+# What is said of memory that torch's allocator does not hand out: of a kernel when it is first used, of a library's
+# handle, of pinned memory. Torch keeps what it frees, and what `free_memory` gives back may be enough.
+_DEVICE_OUT_OF_MEMORY = (
+    *("CUDA error: out of memory", "CUDA driver error: out of memory", "Triton Error [CUDA]: out of memory"),
+    *("_STATUS_ALLOC_FAILED", "_ALLOCATION_FAILED"),
+)
 _COMPILED = {False: "", True: ", compiled", "graphs": ", CUDA graphs", "both": ", compiled, CUDA graphs"}
 _FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability
-_CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert", "illegal memory access")
+_CUDA_ERRORS = (
+    *("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "Triton Error [CUDA]"),
+    *("device-side assert", "illegal memory access"),
+)
 
 
 def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
@@ -119,7 +128,9 @@ def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfi
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the video was too large for the device or the process. Another video may still fit."""
-    return isinstance(error, torch.OutOfMemoryError) or is_out_of_host_memory(error)
+    if isinstance(error, torch.OutOfMemoryError) or is_out_of_host_memory(error):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _DEVICE_OUT_OF_MEMORY)
 
 
 def is_out_of_host_memory(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from model import Step
 from pipeline.errors import WorkerBroken, describe
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Report, Segment, WorkDone, WorkerEnd, WorkItem
-from pipeline.worker.devices import is_poisoned
+from pipeline.worker.devices import is_out_of_memory, is_poisoned
 from pipeline.worker.equipment import Equipment, Stages, equip
 from pipeline.worker.publisher import Finished, Publisher
 from pipeline.worker.settings import WorkerSettings
@@ -75,7 +75,8 @@ class Worker:
             self._publisher.flush_if_due()
             self._label(deadline)
         except Exception as error:
-            if not is_poisoned(error):
+            # Memory is missing here for no video in particular: that of a video is its own affair, see `after_error`.
+            if not (is_poisoned(error) or is_out_of_memory(error)):
                 raise
             end = WorkerEnd(describe(error), is_broken=True)
             if not isinstance(error, WorkerBroken):

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from model import FrameBuffers
 from pipeline.records import Status, WorkerEnd, WorkItem
-from pipeline.worker.equipment import Stages
+from pipeline.worker.equipment import Stages, load_network
 from pipeline.worker.labeler import Labels, MakeSession, Steps, label_steps
 from pipeline.worker.worker import Worker
 from tests.support.full_disk import full_disk
@@ -57,6 +59,30 @@ def test_another_device_error_poisons_the_worker_and_finished_videos_are_publish
     assert "device-side assert" in broken(report)
     assert outcomes([report]) == {"b": Status.OK}
     assert [progress.video_id for progress in report.in_flight] == ["c"]
+
+
+class NoPinnedMemory(FrameBuffers):
+    """Buffers that the system does not give from some time on."""
+
+    is_full = False
+
+    def refill(self) -> None:
+        if self.is_full:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+
+
+@pytest.mark.slow
+def test_a_host_without_memory_for_frames_ends_the_worker_and_finished_videos_are_published(
+    make: MakeWorker, items: dict[str, WorkItem]
+) -> None:
+    buffers = NoPinnedMemory((1, 1, 3), torch.device("cpu"))
+    worker = make(Stages(load_network=lambda settings: replace(load_network(settings), buffers=buffers)))
+    finish(worker, items["a"])
+    label_unpublished(worker, items["b"])
+    buffers.is_full = True
+    report = worker.work([items["c"]])
+    assert "out of memory" in broken(report)
+    assert outcomes([report]) == {"b": Status.OK}
 
 
 @pytest.mark.slow
