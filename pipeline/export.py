@@ -25,6 +25,7 @@ from pipeline.errors import ConfigError
 from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
 from pipeline.formats.handing_out import ForReview, Key, Look, ReviewKeys
 from pipeline.formats.plan import Task
+from pipeline.formats.planning import are_of_categories
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
 from pipeline.formats.selection import Content, Selection
 from pipeline.packages import leave_current_folder
@@ -179,6 +180,8 @@ def _first_of_queue(arguments: ExportArguments) -> dict[Key, Look]:
     def queued() -> Queue:
         queue = Queue(QueueRules(arguments.top, audit=0), done, skipped)
         for rows in job.track_batches(arguments.videos, columns=QUEUE_COLUMNS, where=arguments.where, rejected=True):
+            if arguments.categories is not None:  # no others may take a place among the first
+                rows = rows.filter(are_of_categories(rows, arguments.categories))
             queue.add(with_walks(rows, walks, DEFAULT) if walks else rows)
         return queue
 

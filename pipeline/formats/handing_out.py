@@ -51,7 +51,7 @@ class ReviewKeys(Group):
         ge=1,
         le=1_000_000,
         description="In the place of queue=: at most so many tracks go out, those that python -m pipeline.queue puts "
-        "first of what where= keeps and has no verdict.",
+        "first of what where= and categories= keep and has no verdict.",
     )
     others: bool = Field(
         default=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -67,7 +67,9 @@ def make_plan(
             _check_files(plan.left_out, content)
         _check_categories(selection.categories or (), categories)
         if not plan.num_videos:
-            why = "; ".join(plan.left_out.lines()) or "the job has no videos yet"
+            chosen = review is not None and review.chosen is not None
+            nothing = "queue= names no video that is finished in this job" if chosen else "the job has no videos yet"
+            why = "; ".join(plan.left_out.lines()) or nothing
             raise ConfigError(f"nothing is left to export: {why}")
     except BaseException:
         spools.close()
@@ -131,10 +133,7 @@ def _selected_tracks(tracks: pa.Table, selection: Selection, left_out: LeftOut, 
     categories.update(category or NO_CATEGORY for category in pc.unique(tracks["category"]).to_pylist())
     tracks = left_out.keep(tracks, _are_wanted(tracks, selection), "tracks that a reviewer rejected")
     if selection.categories is not None:
-        wanted = pa.array(
-            [*selection.categories, *([None] if NO_CATEGORY in selection.categories else [])], pa.string()
-        )
-        tracks = left_out.keep(tracks, pc.is_in(tracks["category"], wanted), "tracks of other categories")
+        tracks = left_out.keep(tracks, are_of_categories(tracks, selection.categories), "tracks of other categories")
     if selection.where is not None:
         is_kept = _that_meet(selection.where, tracks)
         tracks = left_out.keep(tracks, pa.chunked_array([pa.array(is_kept)]), "tracks that where= leaves out")
@@ -146,6 +145,11 @@ def _selected_tracks(tracks: pa.Table, selection: Selection, left_out: LeftOut, 
     if not selection.keep_never_visible:
         tracks = left_out.keep(tracks, pc.greater(tracks["num_visible"], 0), "tracks that are never visible")
     return tracks
+
+
+def are_of_categories(tracks: pa.Table, categories: Sequence[str]) -> pa.ChunkedArray:
+    """Which tracks are of one of these categories, `[N]`; those without a category are of `NO_CATEGORY`."""
+    return pc.is_in(pc.fill_null(tracks["category"], NO_CATEGORY), pa.array(categories, pa.string()))
 
 
 def _are_wanted(tracks: pa.Table, selection: Selection) -> pa.ChunkedArray:

@@ -181,6 +181,14 @@ def test_what_a_queue_puts_first_goes_out_without_one(out: Out) -> None:
     assert {int(one.attributes["object_id"]) for one in task.things} == {first}
 
 
+@pytest.mark.parametrize("category", ["cat", "dog"])
+def test_what_is_put_first_is_of_the_chosen_categories(out: Out, category: str) -> None:
+    said = [f"output={out.uri}", "format=cvat_images", f"to={out.folder / 'top'}", "top=1", "others=false"]
+    assert export_door([*said, f"categories=[{category}]"]) == 0
+    task = CvatTask.of(out.folder / "top/labels.json", out.folder / "top/train.xml")
+    assert {one.label for one in task.things} == {category}
+
+
 def test_others_go_along_and_only_chosen_tracks_are_accepted(out: Out, queued: Path) -> None:
     task = export(out, queued)
     assert {one.attributes["object_id"] for one in task.things} == {"3", "7"}
@@ -208,3 +216,7 @@ def test_what_cannot_come_back_does_not_go_out(out: Out, queued: Path, capsys: p
     assert "around= needs queue=, top= or review=true" in capsys.readouterr().err
     assert export_door([*said, "format=cvat_images", "queue=no.parquet"]) == 2
     assert "queue=no.parquet: there is no such file" in capsys.readouterr().err
+    rows = pq.read_table(queued).set_column(1, "video_id", pa.array(["of another job"]))
+    pq.write_table(rows, out.folder / "other.parquet")
+    assert export_door([*said, "format=cvat_images", f"queue={out.folder / 'other.parquet'}"]) == 2
+    assert "queue= names no video that is finished in this job" in capsys.readouterr().err
