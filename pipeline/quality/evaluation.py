@@ -88,7 +88,7 @@ def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: 
             f"({_range(predicted.frames_T)}); where the truth counts frames otherwise, give frames=time"
         )
     matched = match_objects(predicted, true, frames, rules.match)
-    if predicted.tracks and true.tracks and not any(matched.values()):
+    if rules.match == "id" and predicted.tracks and true.tracks and not any(matched.values()):
         raise InputError(
             f"{side}: video {true.video_id!r} has the objects {_listed(true.tracks)}, the output has "
             f"{_listed(predicted.tracks)}: none is the same; give match=iou to pair them by overlap"

@@ -184,6 +184,18 @@ def test_objects_with_other_ids_are_paired_by_overlap(
 
 
 @pytest.mark.slow
+def test_a_video_in_which_nothing_overlaps_counts_as_never_found(folders: tuple[str, str], tmp_path: Path) -> None:
+    apart = {video_id: dict(tracks) for video_id, tracks in truth().items()}
+    masks_THW = np.zeros((8, *SIZE_HW), bool)
+    masks_THW[:, -1, -1] = True
+    apart["late"] = {101: masks_THW}
+    table = write_table(tmp_path / "apart.parquet", apart)
+    rows, _ = evaluate((folders[0], table), tmp_path / "to", "match=iou")
+    assert (rows["late", "101"]["object_id"], rows["late", "101"]["j"]) == (None, 0)
+    assert rows["gaps", "7"]["object_id"] == "7"
+
+
+@pytest.mark.slow
 def test_frames_are_paired_by_time_where_they_are_counted_otherwise(folders: tuple[str, str], tmp_path: Path) -> None:
     by_index, _ = evaluate(folders, tmp_path / "by_index")
     rows = pq.read_table(folders[1])
