@@ -112,7 +112,7 @@ class ForReview:
             if look is None:
                 continue
             frame = track.row["first_visible_frame"] if look.frame_index is None else look.frame_index
-            place = int(np.searchsorted(frame_indexes, frame or 0))
+            place = min(int(np.searchsorted(frame_indexes, frame or 0)), len(frame_indexes) - 1)
             is_shown[max(0, place - self.around) : place + self.around + 1] = True
         return is_shown
 

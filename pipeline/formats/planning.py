@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray
 from pipeline.errors import ConfigError
-from pipeline.formats.handing_out import ForReview
+from pipeline.formats.handing_out import ForReview, Key
 from pipeline.formats.job_rows import JobRows
 from pipeline.formats.left_out import LeftOut
 from pipeline.formats.plan import NO_CATEGORY, Plan
@@ -57,6 +57,8 @@ def make_plan(
             if review is not None:
                 tracks = _to_review(tracks, review, plan.left_out)
             videos, tracks = _selected(plan.left_out, videos, tracks, selection, categories)
+            if review is not None and review.chosen is not None:
+                videos, tracks = _with_chosen(videos, tracks, review.chosen, plan.left_out)
             if content is not None and content.frames != "none":
                 there = are_there(videos["uri"].to_pylist(), content.videos_root, storage_options)
                 videos = plan.left_out.keep(videos, pa.array(there, pa.bool_()), _GONE, _file_of)
@@ -89,7 +91,17 @@ def _videos_of(job: JobTables, selection: Selection, review: ForReview | None) -
 def _to_review(tracks: pa.Table, review: ForReview, left_out: LeftOut) -> pa.Table:
     keys = zip(tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist(), strict=True)
     is_taken = pa.array([review.takes(*key) for key in keys], pa.bool_())
-    return left_out.keep(tracks, pa.chunked_array([is_taken]), "tracks that queue= does not have")
+    return left_out.keep(tracks, pa.chunked_array([is_taken]), "tracks that queue= or top= does not choose")
+
+
+def _with_chosen(
+    videos: pa.Table, tracks: pa.Table, chosen: Collection[Key], left_out: LeftOut
+) -> tuple[pa.Table, pa.Table]:
+    """The videos that have a track to look at: what was chosen may be rejected or labeled anew by now."""
+    keys = zip(tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist(), strict=True)
+    wanted = pa.array({key[0] for key in keys if key in chosen}, pa.string())
+    videos = left_out.keep(videos, pc.is_in(videos["video_id"], wanted), "videos without a track to look at")
+    return videos, tracks.filter(pc.is_in(tracks["video_id"], wanted))
 
 
 def _file_of(row: Mapping[str, Any]) -> str:

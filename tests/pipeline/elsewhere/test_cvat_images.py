@@ -189,6 +189,24 @@ def test_what_is_put_first_is_of_the_chosen_categories(out: Out, category: str) 
     assert {one.label for one in task.things} == {category}
 
 
+@pytest.mark.parametrize("words", [[], ["around=1"]], ids=str)
+def test_a_video_goes_out_only_with_a_track_to_look_at(
+    out: Out, queued: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [f"output={out.uri}", "format=cvat_images", f"to={out.folder / 'to'}", f"queue={queued}", *words]
+    assert export_door([*said, "where=object_id != 3"]) == 2
+    told = capsys.readouterr().err
+    assert f"tracks that where= leaves out: 1 (object 3 of video '{CLIP}')" in told
+    assert f"videos without a track to look at: 1 (video '{CLIP}')" in told
+
+
+def test_a_frame_to_look_at_that_the_video_has_no_more_is_the_last_one(out: Out, queued: Path) -> None:
+    rows = pq.read_table(queued)
+    place = rows.schema.get_field_index("frame_index")
+    pq.write_table(rows.set_column(place, rows.schema.field(place), pa.array([999], rows.schema.types[place])), queued)
+    assert list(export(out, queued, "around=0", "others=false").frames.values()) == [f"{CLIP}/00005.jpg"]
+
+
 def test_others_go_along_and_only_chosen_tracks_are_accepted(out: Out, queued: Path) -> None:
     task = export(out, queued)
     assert {one.attributes["object_id"] for one in task.things} == {"3", "7"}
