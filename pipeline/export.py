@@ -25,9 +25,10 @@ from pipeline.errors import ConfigError
 from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
 from pipeline.formats.handing_out import ForReview, Key, Look, ReviewKeys
 from pipeline.formats.plan import Task
-from pipeline.formats.planning import are_of_categories
+from pipeline.formats.planning import make_plan
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
 from pipeline.formats.selection import Content, Selection
+from pipeline.formats.table_spool import Spools
 from pipeline.packages import leave_current_folder
 from pipeline.quality.blend import DEFAULT
 from pipeline.redact import redact_uri
@@ -109,18 +110,14 @@ def arguments_of(chosen: LoadedFormat) -> type[ExportArguments]:
 def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     """Export, and say how much it was."""
     started = time.monotonic()
-
-    def part(kind: type[Group]) -> Any:
-        return kind.model_validate({name: getattr(arguments, name) for name in kind.model_fields})
-
     check_folder(arguments.to, arguments.to_options)
     folder = folder_of(arguments.to, arguments.to_options, arguments.spool_dir)
     job = ExportJob(
         output=arguments.output,
         storage_options=arguments.storage_options,
-        format=chosen.make(part(chosen.options)),
-        selection=part(Selection),
-        content=part(Content),
+        format=chosen.make(_part(arguments, chosen.options)),
+        selection=_part(arguments, Selection),
+        content=_part(arguments, Content),
         folder=folder,
         spool_dir=arguments.spool_dir,
         review=_review(arguments),
@@ -141,6 +138,11 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     if done.not_hashed:
         say(f"without hashes of their frames: {done.not_hashed}")
     return ExitCode.DONE
+
+
+def _part(arguments: ExportArguments, kind: type[Group]) -> Any:
+    """The keys of one kind among all."""
+    return kind.model_validate({name: getattr(arguments, name) for name in kind.model_fields})
 
 
 def _review(arguments: ExportArguments) -> ForReview | None:
@@ -177,15 +179,14 @@ def _first_of_queue(arguments: ExportArguments) -> dict[Key, Look]:
     done = () if names_verdict(arguments.where) else job.opinions().keys()
     walks, skipped = job.walks(), job.skipped()
 
-    def queued() -> Queue:
-        queue = Queue(QueueRules(arguments.top, audit=0), done, skipped)
-        for rows in job.track_batches(arguments.videos, columns=QUEUE_COLUMNS, where=arguments.where, rejected=True):
-            if arguments.categories is not None:  # no others may take a place among the first
-                rows = rows.filter(are_of_categories(rows, arguments.categories))
+    queue = Queue(QueueRules(arguments.top, audit=0), done, skipped)
+    # Of what the export takes: no others may have a place among the first, and conditions may name kept columns.
+    selection, spools = _part(arguments, Selection), Spools(arguments.spool_dir)
+    with make_plan(job, selection, storage_options=arguments.storage_options, spools=spools) as plan:
+        for _, tracks in plan.tables():
+            rows = tracks.select(QUEUE_COLUMNS)
             queue.add(with_walks(rows, walks, DEFAULT) if walks else rows)
-        return queue
-
-    entries = [entry for entry, _ in job.steadily(queued, "segments vanish while tracks are chosen").entries()]
+    entries = [entry for entry, _ in queue.entries()]
     if not entries:
         raise ConfigError(f"top={arguments.top}: no track without a verdict is left to be looked at")
     return {entry.key: Look(entry.doubt, entry.reasons, entry.frame_index, False) for entry in entries}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -145,7 +145,10 @@ def _selected_tracks(tracks: pa.Table, selection: Selection, left_out: LeftOut, 
     categories.update(category or NO_CATEGORY for category in pc.unique(tracks["category"]).to_pylist())
     tracks = left_out.keep(tracks, _are_wanted(tracks, selection), "tracks that a reviewer rejected")
     if selection.categories is not None:
-        tracks = left_out.keep(tracks, are_of_categories(tracks, selection.categories), "tracks of other categories")
+        wanted = pa.array(
+            [*selection.categories, *([None] if NO_CATEGORY in selection.categories else [])], pa.string()
+        )
+        tracks = left_out.keep(tracks, pc.is_in(tracks["category"], wanted), "tracks of other categories")
     if selection.where is not None:
         is_kept = _that_meet(selection.where, tracks)
         tracks = left_out.keep(tracks, pa.chunked_array([pa.array(is_kept)]), "tracks that where= leaves out")
@@ -157,11 +160,6 @@ def _selected_tracks(tracks: pa.Table, selection: Selection, left_out: LeftOut, 
     if not selection.keep_never_visible:
         tracks = left_out.keep(tracks, pc.greater(tracks["num_visible"], 0), "tracks that are never visible")
     return tracks
-
-
-def are_of_categories(tracks: pa.Table, categories: Sequence[str]) -> pa.ChunkedArray:
-    """Which tracks are of one of these categories, `[N]`; those without a category are of `NO_CATEGORY`."""
-    return pc.is_in(pc.fill_null(tracks["category"], NO_CATEGORY), pa.array(categories, pa.string()))
 
 
 def _are_wanted(tracks: pa.Table, selection: Selection) -> pa.ChunkedArray:

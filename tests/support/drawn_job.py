@@ -34,7 +34,7 @@ class DrawnVideo:
     that `drawn_mask` draws, by object and place among the labeled frames; they give the video its size.
     `prompt_frame` is the frame with the prompt; the first frame of an object that starts later has its prompt. `times`
     are seconds by place among the labeled frames, where they are not those of `FPS` frames a second. `kept` are values
-    of columns of the table of videos that the job was to keep.
+    of columns of the table of videos that the job was to keep, `kept_of_tracks` of that of prompts, by object.
     """
 
     video_id: str
@@ -52,6 +52,7 @@ class DrawnVideo:
     messages: Mapping[int, str] = field(default_factory=dict)
     times: tuple[float, ...] | None = None
     kept: Mapping[str, Any] | None = None
+    kept_of_tracks: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -224,6 +225,7 @@ def _track_row(video: DrawnVideo, object_id: int, masks: list[dict[str, Any]]) -
         "object_score_mean": float(np.mean([row["object_score"] for row in mine])),
         "predicted_iou_min": mine[0]["predicted_iou"],
         "predicted_iou_mean": mine[0]["predicted_iou"],
+        "kept": json.dumps(dict(kept)) if (kept := video.kept_of_tracks.get(object_id)) else None,
     }
 
 

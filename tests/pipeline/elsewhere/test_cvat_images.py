@@ -18,7 +18,7 @@ from pipeline.data_engine.queue import QUEUE, values
 from pipeline.export import door as export_door
 from tests.pipeline.elsewhere.conftest import Out
 from tests.support.cvat_task import CvatTask, box_shape, mask_shape, polygon_shape
-from tests.support.drawn_job import HEIGHT, WIDTH
+from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
 
 pytestmark = pytest.mark.slow
 
@@ -160,6 +160,16 @@ def export(out: Out, queue: Path, *words: str) -> CvatTask:
     said = [f"output={out.uri}", "format=cvat_images", f"to={out.folder / 'chosen'}", f"queue={queue}", *words]
     assert export_door(said) == 0
     return CvatTask.of(out.folder / "chosen/labels.json", out.folder / "chosen/train.xml")
+
+
+@pytest.mark.parametrize("object_id", [1, 2])
+def test_what_is_put_first_is_of_what_a_kept_column_says(tmp_path: Path, object_id: int) -> None:
+    kept = {1: {"robot": "left"}, 2: {"robot": "right"}}
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat", 2: "cat"}, kept_of_tracks=kept),), broken=())
+    said = [f"output={uri}", "format=cvat_images", f"to={tmp_path / 'to'}", "top=1", "others=false"]
+    assert export_door([*said, f"where=robot = '{kept[object_id]['robot']}'"]) == 0
+    task = CvatTask.of(tmp_path / "to/labels.json", tmp_path / "to/train.xml")
+    assert {one.attributes["object_id"] for one in task.things} == {str(object_id)}
 
 
 def test_a_queue_hands_out_its_tracks_the_frames_to_look_at_and_the_reasons(out: Out, queued: Path) -> None:
