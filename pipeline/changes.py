@@ -192,10 +192,6 @@ def run(arguments: ChangesArguments) -> ExitCode:
         raise ConfigError(f"{given[0]}= and {given[1]}= say the same thing twice: give one of them")
     if arguments.to:
         check_file(arguments.to, "changes.parquet", arguments.to_options)
-        if not arguments.to.lower().endswith((".parquet", ".pq")):
-            raise ConfigError(
-                f"to={redact_uri(arguments.to)}: changes are written as Parquet; name a file as changes.parquet"
-            )
     storage = JobStorage(arguments.output, arguments.storage_options)
     history = read_history(storage, _start(arguments, storage))
     kept = read_kept(storage)

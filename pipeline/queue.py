@@ -127,9 +127,10 @@ def _check(arguments: QueueArguments) -> None:
         raise ConfigError("calibrate=true needs weights=, the file that it writes, as in weights=weights.json")
     if arguments.calibrate and arguments.to:
         raise ConfigError("calibrate=true writes no queue: leave out to=, and give weights= in the next call")
-    for to, example in ((arguments.to, "queue.parquet"), (arguments.weights, "weights.json")):
-        if to:
-            check_file(to, example, arguments.to_options)
+    places = (("to", arguments.to, "queue.parquet"), ("weights", arguments.weights, "weights.json"))
+    for key, place, example in places:
+        if place:
+            check_file(place, example, arguments.to_options, key)
 
 
 def _blend(arguments: QueueArguments) -> Blend | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact, redact_uri
@@ -11,29 +11,68 @@ from pipeline.storage.faults import is_from_storage, said
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
+_WRITTEN = {
+    ".parquet": ("Parquet", (".parquet", ".pq")),
+    ".html": ("HTML", (".html", ".htm")),
+    ".json": ("JSON", (".json",)),
+}
+"""What a command writes, by the end of its example: the name of the format, and the ends that say it."""
 
-def check_file(to: str, example: str, storage_options: StorageOptions | None = None) -> None:
-    """Raises `ConfigError` if `to=` is no name of a file, or nothing serves its scheme."""
-    if to.endswith("/") or (is_local(to) and Path(local_path(to)).is_dir()):
-        raise ConfigError(f"to={redact_uri(to)} is a folder: name the file in it, as in to={example}")
-    _check_scheme(to, storage_options)
+_TABLES = frozenset((".arrow", ".csv", ".feather", ".jsonl", ".ndjson", ".parquet", ".pq", ".tsv", ".xls", ".xlsx"))
+_TEXTS = frozenset((".htm", ".html", ".json", ".md", ".pdf", ".txt", ".xml", ".yaml", ".yml"))
+_PICTURES = frozenset((".jpeg", ".jpg", ".mkv", ".mov", ".mp4", ".png", ".webm"))
+_ENDS_OF_FILES = _TABLES | _TEXTS | _PICTURES | {".tar", ".zip"}
+"""Ends of names that say what is in a file. Others are parts of a name, as the last one of `2026.11.30`."""
+
+
+def check_file(to: str, example: str, storage_options: StorageOptions | None = None, key: str = "to") -> None:
+    """Raises `ConfigError` if a file of the kind of `example` cannot be written there: a folder, an end, a scheme.
+
+    A name that says another format, as `queue.csv` of a Parquet table, would send its reader to the wrong program.
+    """
+    _check_is_no_folder(to, example, key)
+    written, ends = _WRITTEN[_end(example)]
+    if _end(to) in _ENDS_OF_FILES.difference(ends):
+        raise ConfigError(f"{key}={redact_uri(to)}: it is written as {written}; name a file as {example}")
+    _check_scheme(to, storage_options, key)
 
 
 def check_folder(to: str, storage_options: StorageOptions | None = None) -> None:
-    """Raises `ConfigError` if `to=` is a file or lies in one, or nothing serves its scheme."""
+    """Raises `ConfigError` if `to=` is a file, is named as one or lies in one, or nothing serves its scheme."""
     if is_local(to):
         path = Path(local_path(to)).absolute()
         for place in (path, *path.parents):
             if place.is_file():
                 raise ConfigError(f"to={redact_uri(to)}: {place} is a file, and to= names a folder")
-    _check_scheme(to, storage_options)
+    if not to.endswith("/") and (end := _end(to)) in _ENDS_OF_FILES and not _is_folder(to):
+        shown = redact_uri(to)
+        example = shown.rpartition("/")[2].removesuffix(end)
+        raise ConfigError(
+            f"to={shown}: to= names a folder for several files, and {end} is the end of a file: give a folder, as "
+            f"to={example}, or to={shown}/ if that shall be its name"
+        )
+    _check_scheme(to, storage_options, "to")
 
 
-def _check_scheme(to: str, storage_options: StorageOptions | None) -> None:
+def _end(place: str) -> str:
+    """The end of a name that may say what is in the file, in small letters; empty if there is none."""
+    return PurePosixPath(place.partition("?")[0]).suffix.lower()
+
+
+def _is_folder(to: str) -> bool:
+    return is_local(to) and Path(local_path(to)).is_dir()
+
+
+def _check_is_no_folder(to: str, example: str, key: str = "to") -> None:
+    if to.endswith("/") or _is_folder(to):
+        raise ConfigError(f"{key}={redact_uri(to)} is a folder: name the file in it, as in {key}={example}")
+
+
+def _check_scheme(to: str, storage_options: StorageOptions | None, key: str) -> None:
     try:
         open_filesystem(to, storage_options)
     except ValueError as error:
-        raise ConfigError(f"to={redact_uri(to)}: {redact(str(error))}") from error
+        raise ConfigError(f"{key}={redact_uri(to)}: {redact(str(error))}") from error
 
 
 def save_file(to: str, data: bytes, storage_options: StorageOptions | None = None) -> int:
@@ -43,7 +82,8 @@ def save_file(to: str, data: bytes, storage_options: StorageOptions | None = Non
         ConfigError: `to` is a folder, or nothing serves its scheme.
         StorageError: the store or the disk refuses, or does not answer.
     """
-    check_file(to, "report.html", storage_options)
+    _check_is_no_folder(to, "report.html")
+    _check_scheme(to, storage_options, "to")
     try:
         Backoff().run(f"writing to={redact_uri(to)}", lambda: _write(to, data, storage_options))
     except StorageError:

@@ -116,7 +116,7 @@ def test_nothing_new_is_said_and_is_no_fault(job: str, capsys: pytest.CaptureFix
         (["since=9999-01-01"], "since='9999-01-01' is still to come"),
         (["since=999999d"], "since='999999d' is no time: give yesterday, today, a date"),
         (["since="], "since='' is no time: give yesterday, today, a date"),
-        (["to=changes.csv"], "to=changes.csv: changes are written as Parquet; name a file as changes.parquet"),
+        (["to=changes.csv"], "to=changes.csv: it is written as Parquet; name a file as changes.parquet"),
         (["since=today", "entry=2"], "give one of them"),
         (["entry=-1"], "at least 0"),
         (["entry=77"], "the log ends before entry 77"),
