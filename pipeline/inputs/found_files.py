@@ -211,6 +211,11 @@ class FileSorter:
             folders.remove("")
         return folders
 
+    @property
+    def nameless(self) -> list[str]:
+        """The paths below the folder in which `input.video_id_from=` finds no id, sorted."""
+        return sorted(self._nameless)
+
     def warnings(self) -> list[str]:
         """What is odd about the files, for the user. After `finish`."""
         num_frames = sum(self._images[folder] for folder in self._folders_of_frames())
@@ -224,7 +229,7 @@ class FileSorter:
                 "name the folder"
             )
         if self._nameless:
-            examples = ", ".join(map(repr, sorted(self._nameless)[:_NUM_EXAMPLES]))
+            examples = ", ".join(map(repr, self.nameless[:_NUM_EXAMPLES]))
             found.append(
                 f"videos: {counted(len(self._nameless), 'video')} left out, because input.video_id_from finds no id "
                 f"in the path; examples: {examples}"

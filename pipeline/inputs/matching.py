@@ -10,6 +10,8 @@ from itertools import islice
 from pipeline.errors import InputError
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_index import PromptIndex
+from pipeline.inputs.shards import ParquetShards
+from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import VideoRows
 
 _NUM_SHOWN = 3
@@ -26,12 +28,22 @@ def check_some_match(tables: InputTables, videos: VideoRows, prompts: PromptInde
         return
     if prompts.num_unknown_rows < prompts.num_rows:
         return
-    key = tables.prompts.key
+    key, unknown = tables.prompts.key, prompts.unknown_examples
     raise InputError(
-        f"{key}: no row names a video of videos=: the {key} name {_some(prompts.unknown_examples)}, the videos are "
-        f"{_some(videos.ids)} ({tables.videos.id_rule()}){who_they_are(prompts.unknown_examples, videos.ids, done)}; "
-        f"make column video_id of the {key} the same"
+        f"{key}: no row names a video of videos=: the {key} name {_some(unknown)}, the videos are "
+        f"{_some(videos.ids)} ({tables.videos.id_rule()}){who_they_are(unknown, videos.ids, done)}; "
+        f"make column video_id of the {key} the same{_or_by_a_rule(tables.videos, unknown, videos.ids)}"
     )
+
+
+def _or_by_a_rule(videos: ParquetShards | VideoFiles, unknown: Sequence[str], ids: Sequence[str]) -> str:
+    """That ids may leave out folders, where prompts name the file of a video that lies in one and not its path."""
+    if not isinstance(videos, VideoFiles) or videos.has_id_pattern:
+        return ""
+    files = {posixpath.basename(video_id) for video_id in islice(ids, _MOST_INDEXED) if "/" in video_id}
+    if not any(name in files or posixpath.splitext(name)[0] in files for name in unknown):
+        return ""
+    return r", or leave folders out of the ids by input.video_id_from='([^/]+)\.\w+$' (docs/watching.md)"
 
 
 def who_they_are(unknown: Sequence[str], ids: Sequence[str], done: Container[str]) -> str:
@@ -41,7 +53,7 @@ def who_they_are(unknown: Sequence[str], ids: Sequence[str], done: Container[str
     if not former:
         return misspelled
     named = ", ".join(map(repr, former))
-    return f"; finished before and not in videos= now, so that masks stay until prune=true: {named}{misspelled}"
+    return f"; finished before and not in videos= now, so that prune=true removes their masks: {named}{misspelled}"
 
 
 def did_you_mean(unknown: Iterable[str], ids: Sequence[str]) -> str:

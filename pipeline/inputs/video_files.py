@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.arrays import BoolArray, Int64Array
+from pipeline.errors import InputError
 from pipeline.ids import HexColumn
 from pipeline.inputs.file_rules import DEFAULT_FILE_RULES, FileRules, written_beside
 from pipeline.inputs.found_files import FileSorter, FoundFiles, NameOrder
@@ -32,8 +33,10 @@ from pipeline.redact import redact_uri
 from pipeline.storage.listing import Asked, ListedFile, can_list_after, list_folder, list_glob, look_at
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem, split_tar_member
+from pipeline.text import counted
 
 _BATCH_ROWS = 1 << 13
+_NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,11 @@ class VideoFiles:
             "videos=clips/*.mp4"
         )
 
+    @property
+    def has_id_pattern(self) -> bool:
+        """Whether `input.video_id_from=` makes the ids."""
+        return self._rules.id_pattern is not None
+
     def id_rule(self) -> str:
         """How ids are made, for messages."""
         below = f"its path below {redact_uri(self.root)}"
@@ -198,6 +206,7 @@ def find_videos(
         sorter.add(one)
     found = sorter.finish()
     if begin is None and not len(found.ids) and not sorter.temporary:
+        _check_ids(sorter, rules)
         return None
     order = sorter.order if can_begin else None
     if order is not None and begin is not None:
@@ -220,6 +229,17 @@ def _open_files(filesystem: Any, root: str, paths: Sequence[str], ask: Asked, be
     for name in names:
         if not _is_video(name):
             yield from list_folder(filesystem, name, ask)
+
+
+def _check_ids(sorter: FileSorter, rules: FileRules) -> None:
+    """Raises `InputError` if videos are there, and `input.video_id_from=` finds an id in the path of none of them."""
+    if sorter.nameless and rules.id_pattern is not None:
+        examples = ", ".join(map(repr, sorter.nameless[:_NUM_EXAMPLES]))
+        raise InputError(
+            f"input.video_id_from={rules.id_pattern.pattern} finds no id in any of "
+            f"{counted(len(sorter.nameless), 'path')} of videos; it is searched for in the path below the folder, as "
+            f"{examples}; correct the pattern"
+        )
 
 
 def _one_video(uri: str, rules: FileRules) -> VideoFiles:

@@ -258,6 +258,31 @@ def test_a_pattern_makes_ids_of_paths_and_leaves_out_what_it_does_not_fit(tmp_pa
     assert ids_of(with_rules(folder, id_pattern=re.compile(r"[^/]+(?=\.mp4$)"))) == ["a", "a", "odd"]
 
 
+@pytest.mark.parametrize("glob", ["", "/**/*.mp4"])
+def test_a_pattern_that_fits_no_path_at_all_is_told_with_the_paths(glob: str, tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "2026-11-27/a.mp4", "b.mp4")
+    with pytest.raises(InputError) as error:
+        InputTables(
+            f"{folder}{glob}", str(prompts(tmp_path / "p.parquet", "a")), files=FileRules(re.compile("cam[0-9]"))
+        )
+    assert str(error.value) == (
+        "input.video_id_from=cam[0-9] finds no id in any of 2 paths of videos; it is searched for in the path below "
+        "the folder, as '2026-11-27/a.mp4', 'b.mp4'; correct the pattern"
+    )
+
+
+def test_prompts_that_name_files_in_folders_by_their_names_hear_of_ids_by_a_rule(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "2026-11-27/a.mp4", "2026-11-27/b.mp4")
+    for name in ("a", "a.mp4"):
+        with pytest.raises(InputError, match=r"the same, or leave folders out of the ids by input\.video_id_from="):
+            plan_of(folder, prompts(tmp_path / "p.parquet", name))
+    table = str(prompts(tmp_path / "p.parquet", "a", "b"))
+    tables = InputTables(str(folder), table, files=FileRules(re.compile(r"([^/]+)\.\w+$")))
+    assert [item.video_id for item in make_plan(tables, {}).items()] == ["a", "b"]
+    with pytest.raises(InputError, match=r"make column video_id of the prompts the same$"):
+        plan_of(folder, prompts(tmp_path / "p.parquet", "c"))
+
+
 def test_two_files_to_which_a_pattern_gives_one_id_are_refused(tmp_path: Path) -> None:
     folder = touch(tmp_path / "in", "1/a.mp4", "2/a.mp4", "2/b.mp4")
     rules = FileRules(re.compile(r"[^/]+(?=\.mp4$)"))
