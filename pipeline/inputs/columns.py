@@ -21,9 +21,10 @@ class InputColumn:
     required: bool = False
 
 
-def _is_string(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is one of texts, also of a dictionary."""
     if pa.types.is_dictionary(kind):
-        return _is_string(kind.value_type)
+        return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -54,14 +55,14 @@ def _is_list_of(item: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], 
 
 
 def _is_rle(kind: pa.DataType) -> bool:
-    if _is_string(kind) or _is_binary(kind):  # the counts alone; the mask then has the size of the video
+    if is_text(kind) or _is_binary(kind):  # the counts alone; the mask then has the size of the video
         return True
     if not pa.types.is_struct(kind):
         return False
     fields = {kind.field(index).name: kind.field(index).type for index in range(kind.num_fields)}
     if not {"size", "counts"} <= fields.keys():
         return False
-    return _is_list_of(_is_integer)(fields["size"]) and (_is_string(fields["counts"]) or _is_binary(fields["counts"]))
+    return _is_list_of(_is_integer)(fields["size"]) and (is_text(fields["counts"]) or _is_binary(fields["counts"]))
 
 
 def _or_null(accepts: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
@@ -73,8 +74,8 @@ _STRING, _INTEGER, _NUMBER = "string", "integer", "float or integer"
 
 
 VIDEOS_IN: tuple[InputColumn, ...] = (
-    InputColumn("video_id", _is_string, _STRING, required=True),
-    InputColumn("uri", _or_null(_is_string), _STRING),
+    InputColumn("video_id", is_text, _STRING, required=True),
+    InputColumn("uri", _or_null(is_text), _STRING),
     InputColumn("bytes", _or_null(_is_binary), "binary"),
     InputColumn("start_seconds", _or_null(is_number), _NUMBER),
     InputColumn("end_seconds", _or_null(is_number), _NUMBER),
@@ -85,7 +86,7 @@ VIDEOS_IN: tuple[InputColumn, ...] = (
 
 
 PROMPTS_IN: tuple[InputColumn, ...] = (
-    InputColumn("video_id", _is_string, _STRING, required=True),
+    InputColumn("video_id", is_text, _STRING, required=True),
     InputColumn("object_id", _is_integer, _INTEGER, required=True),
     InputColumn("frame_index", _or_null(is_number), _INTEGER),  # pandas makes floats of integers with gaps
     InputColumn("pts_seconds", _or_null(is_number), _NUMBER),
@@ -94,7 +95,7 @@ PROMPTS_IN: tuple[InputColumn, ...] = (
     InputColumn("box_xyxy", _or_null(_is_list_of(is_number)), "[x0, y0, x1, y1]: list<float>"),
     InputColumn("box_xyxyn", _or_null(_is_list_of(is_number)), "four numbers: list<float>"),
     InputColumn("mask_rle", _or_null(_is_rle), "COCO run lengths: struct<size: list<integer>, counts: string>"),
-    InputColumn("category", _or_null(_is_string), _STRING),
+    InputColumn("category", _or_null(is_text), _STRING),
     *VIDEOS_IN[1:-1],  # cuts are those of a table of videos: several rows of prompts of one video would contradict
 )
 """Columns of `prompts=`. Each row needs `frame_index` or `pts_seconds`.

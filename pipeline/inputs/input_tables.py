@@ -14,6 +14,7 @@ from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.reading import ReadPolicy
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.shards import ParquetShards
+from pipeline.inputs.usual_names import box_meant_by, meant_by, they_are
 from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.redact import redact_uri
 from pipeline.storage.addresses import DEFAULT_RULES, AddressRules
@@ -76,11 +77,8 @@ class InputTables:
             and not self.videos.table_columns.isdisjoint(naming.videos.keep)
         )
         self._read_each_file_once()
-        if not {"uri", "bytes"} & self.videos.column_names and not self.videos.has_anywhere("uri"):
-            raise InputError(
-                f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
-                + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
-            )
+        if isinstance(self.videos, ParquetShards):
+            _check_places(self.videos, with_prompts=videos is None)
 
     @property
     def has_prompts(self) -> bool:
@@ -172,6 +170,19 @@ class InputTables:
             seen.update(table.files)
 
 
+def _check_places(table: ParquetShards, *, with_prompts: bool) -> None:
+    """Raises `InputError` if no file of the table says where videos are. `with_prompts`: it is that of the prompts."""
+    if {"uri", "bytes"} & table.column_names or table.has_anywhere("uri"):
+        return
+    columns = table.first_columns
+    remedy = "give it a column uri, or give videos=" if with_prompts else "one is needed"
+    meant = "" if with_prompts else meant_by("uri", columns)
+    raise InputError(
+        f"{table.key}: {redact_uri(table.files[0])} has neither a column uri nor bytes; {remedy}"
+        f"{they_are(columns)}{meant}"
+    )
+
+
 def _check_prompts(table: ParquetShards) -> None:
     names, file = table.column_names, redact_uri(table.files[0])
     if not {"points_xy", PIXELS, FRACTIONS, "mask_rle"} & names:
@@ -187,7 +198,7 @@ def _check_prompts(table: ParquetShards) -> None:
             )
         raise InputError(
             f"{table.key}: {file} has none of the columns points_xy (with point_labels), box_xyxy and mask_rle; at "
-            "least one is needed. Boxes may have other names and forms: see columns.box and box_format in --help"
+            f"least one is needed{_instead(table)}"
         )
     if "bbox" in table.table_columns and not {PIXELS, FRACTIONS} & names:
         table.warnings += (
@@ -195,4 +206,18 @@ def _check_prompts(table: ParquetShards) -> None:
             "give box_format=",
         )
     if not {"frame_index", "pts_seconds"} & names:
-        raise InputError(f"{table.key}: {file} has neither frame_index nor pts_seconds; one is needed")
+        columns = table.first_columns
+        meant = meant_by("frame_index", columns) or meant_by("pts_seconds", columns)
+        raise InputError(
+            f"{table.key}: {file} has neither frame_index nor pts_seconds; one is needed{they_are(columns)}{meant}"
+        )
+
+
+def _instead(table: ParquetShards) -> str:
+    """What may have been meant as a box, clicks or a mask, where a table has none of them by their names."""
+    columns = table.first_columns
+    spelled = "".join(f"; did you mean {meant} by {name}?" for name, meant in table.misspelled())
+    hint = spelled or box_meant_by(columns) or meant_by("mask_rle", columns)
+    return they_are(columns) + (
+        hint or "; boxes may have other names and forms: see columns.box and box_format in --help"
+    )

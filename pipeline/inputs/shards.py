@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import BOX_TOLD
-from pipeline.inputs.columns import InputColumn
+from pipeline.inputs.columns import InputColumn, is_text
 from pipeline.inputs.naming import Naming, Source, constant, partitions, read_columns, sources, standard_batch
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import table_files
+from pipeline.inputs.usual_names import meant_by, they_are
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_transient
 from pipeline.storage.parquet import open_parquet
@@ -36,6 +37,7 @@ _REMEDIES = {
     "corrections": "write it again",
     "detections": "write it again, or give it as .csv or .jsonl",
 }
+_BY_PROMPTS = "python -m pipeline.prompts from={} to=prompts.parquet videos=… (docs/labels.md)"
 _OTHER_TABLES = {
     "csv": ("CSV", "read_csv(…)"),
     "tsv": ("TSV", 'read_csv(…, sep="\\t")'),
@@ -79,7 +81,8 @@ class ParquetShards:
         with closing(self._shard(self.files[0])) as first:
             parquet = self._call(self.files[0], first.parquet)
             known = self._sources(self.files[0], parquet)
-            self.table_columns = frozenset((*parquet.schema_arrow.names, *partitions(self.files[0])))
+            self.first_columns = tuple(parquet.schema_arrow.names)
+            self.table_columns = frozenset((*self.first_columns, *partitions(self.files[0])))
             self.column_names = frozenset(known)
             self._are_beside = "video_id" not in sources(parquet.schema_arrow, self.files[0], self._naming)
             told = sources(parquet.schema_arrow, self.files[0], self._naming, parquet.metadata).get(BOX_TOLD)
@@ -180,16 +183,22 @@ class ParquetShards:
             if source is None:
                 if column.required:
                     raise InputError(
-                        f"{self.key}: {redact_uri(file)} has no column {name} ({column.allowed}); its columns are "
-                        f"{', '.join(schema.names) or 'none'}; if one of them is meant, give columns.{name}=…"
+                        f"{self.key}: {redact_uri(file)} has no {self._wanted(column)}{they_are(schema.names)}"
+                        + (meant_by(name, schema.names) or f"; if one of them is meant, give columns.{name}=…")
                     )
             elif twice := [inner for inner in source.columns if len(schema.get_all_field_indices(inner)) > 1]:
                 raise InputError(f"{self.key}: {redact_uri(file)} has several columns {twice[0]}; keep one of them")
             elif not column.accepts(source.kind):
                 raise InputError(
                     f"{self.key}: column {source.shown} of {redact_uri(file)} is {source.kind}; "
-                    f"write it as {column.allowed}"
+                    f"write it as {column.allowed}{_or_by(name, source)}"
                 )
+
+    def _wanted(self, column: InputColumn) -> str:
+        """What is looked for, in words: the standard column, or the one that `columns.NAME=` names."""
+        given = self._naming.names.get(column.name)
+        other = f"column {given}, as columns.{column.name}= says, and no " if given is not None else ""
+        return f"{other}column {column.name} ({column.allowed})"
 
     def _check_texts(self, file: str, batch: pa.RecordBatch) -> None:
         """Refuse strings that are not UTF-8, because Parquet lets a writer call any bytes a string."""
@@ -212,13 +221,21 @@ class ParquetShards:
             shown, other = redact_uri(file), _OTHER_TABLES.get(file.partition("?")[0].rpartition(".")[2].lower())
             if other is not None:
                 name, reader = other
-                raise InputError(
-                    f"{self.key}: {shown} is {name}, not Parquet; convert it: pandas.{reader}.to_parquet(…)"
-                    f"{_OR_FILES if self.key == 'videos' else ''}"
-                ) from error
+                how = f"pandas.{reader}.to_parquet(…)"
+                remedy = f"{how}{_OR_FILES}" if self.key == "videos" else _BY_PROMPTS.format(shown)
+                raise InputError(f"{self.key}: {shown} is {name}, not Parquet; convert it: {remedy}") from error
             raise InputError(
                 f"{self.key}: {shown} cannot be read as Parquet ({reason}); {_REMEDIES[self.key]}"
             ) from error
+
+
+def _or_by(name: str, source: Source) -> str:
+    """What else makes the column of that type, in words: a key, or the command that numbers objects by their names."""
+    if name == "video_id" and pa.types.is_integer(source.kind):
+        return f", or give columns.video_id='{{{source.shown}}}', which makes texts of the numbers"
+    if name == "object_id" and is_text(source.kind):
+        return "; python -m pipeline.prompts numbers objects that have names (docs/labels.md)"
+    return ""
 
 
 def _row_groups(metadata: pq.FileMetaData, ids: Source | None, wanted: Sequence[str] | None) -> Iterator[int]:

@@ -24,27 +24,8 @@ from pipeline.formats.label import Label, LabelBox, LabelFrame, ObjectKey, ReadO
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.coco import video_and_picture
 from pipeline.inputs.boxes import FORMS, UNITS, unit_of
+from pipeline.inputs.usual_names import SIDES, USUAL
 
-USUAL: dict[str, tuple[str, ...]] = {
-    "video_id": ("video_id", "video", "clip", "video_name", "file_name", "filename", "file", "image", "path"),
-    "object_id": ("object_id", "track_id", "instance_id", "track", "object", "tracker_id"),
-    "frame_index": ("frame_index", "frame", "frame_id", "frame_number"),
-    "pts_seconds": ("pts_seconds", "timestamp", "time", "seconds"),
-    "category": ("category", "label", "class_name", "class", "category_name", "name"),
-    "score": ("score", "confidence", "conf", "predicted_iou"),
-    "mask_rle": ("mask_rle", "rle", "segmentation"),
-}
-"""Names under which detectors write what `columns.NAME=` could name, the more telling ones first."""
-
-_SIDES: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("x0", "y0", "x1", "y1"), "xyxy"),
-    (("x1", "y1", "x2", "y2"), "xyxy"),
-    (("xmin", "ymin", "xmax", "ymax"), "xyxy"),
-    (("left", "top", "right", "bottom"), "xyxy"),
-    (("x", "y", "w", "h"), "xywh"),
-    (("x", "y", "width", "height"), "xywh"),
-    (("left", "top", "width", "height"), "xywh"),
-)
 _NAMELESS = ("bbox", "box")
 _MOTCHALLENGE = ("frame", "track_id", "x", "y", "w", "h", "score")
 
@@ -206,7 +187,7 @@ def _box_columns(row: Row, options: ReadOptions) -> tuple[tuple[str, ...], str]:
                     f"box_format=xyxy (two corners) or another of {', '.join(FORMS)}"
                 )
             return (name,), options.box_format
-    for sides, order in _SIDES:
+    for sides, order in SIDES:
         if all(side in row for side in sides):
             return sides, options.box_format or order
     return (), ""

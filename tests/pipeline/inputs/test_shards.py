@@ -13,6 +13,7 @@ from botocore.exceptions import NoCredentialsError
 from pipeline.errors import InputError
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.naming import InputNaming, Naming
 from pipeline.inputs.reading import ReadPolicy
 from pipeline.inputs.shards import ParquetShards
 from pipeline.storage.retry import Backoff
@@ -169,7 +170,7 @@ def test_a_table_of_another_kind_is_told_with_what_converts_it(tmp_path: Path, n
     path.write_text("video_id,uri\na,b\n")
     with pytest.raises(InputError, match=message):
         videos(path)
-    with pytest.raises(InputError, match=f"prompts: .*{message}"):
+    with pytest.raises(InputError, match=rf"prompts: .*; convert it: python -m pipeline\.prompts from=.*{name}"):
         InputTables(None, str(path))
 
 
@@ -216,6 +217,70 @@ def test_prompts_need_a_place_and_something_to_say(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             InputTables(None, str(tmp_path / f"{name}.parquet"))
+
+
+SIDES = {name: [1.0] for name in ("x0", "y0", "x1", "y1")}
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "told"),
+    [
+        (
+            "prompts",
+            {"video": ["a"], "object_id": [1]},
+            "are video, object_id; columns.video_id=video takes column video",
+        ),
+        ("prompts", {"video_id": ["a"], "track_id": [1]}, "; columns.object_id=track_id takes column track_id"),
+        ("prompts", {**PROMPTS, "frame_index": None, "frame": [0]}, "; columns.frame_index=frame takes column frame"),
+        ("prompts", {**PROMPTS, "frame_index": None, "time": [0.0]}, "; columns.pts_seconds=time takes column time"),
+        (
+            "prompts",
+            {**PROMPTS, "box_xyxy": None, **SIDES},
+            "; columns.box=x0,y0,x1,y1 box_format=xyxy takes these four",
+        ),
+        ("prompts", {**PROMPTS, "box_xyxy": None, "point_xy": [[[1.0, 2.0]]]}, "; did you mean points_xy by point_xy?"),
+        ("prompts", {**PROMPTS, "box_xyxy": None, "rle": ["abc"]}, "; columns.mask_rle=rle takes column rle"),
+        ("videos", {"video_id": ["a"], "path": ["x"]}, "are video_id, path; columns.uri=path takes column path"),
+        ("prompts", {**PROMPTS, "video_id": [7]}, "string, or give columns.video_id='{video_id}', which makes texts"),
+        (
+            "prompts",
+            {**PROMPTS, "object_id": ["cup"]},
+            "integer; python -m pipeline.prompts numbers objects that have names",
+        ),
+    ],
+)
+def test_a_table_with_other_names_is_told_with_the_key_that_takes_them(
+    tmp_path: Path, table: str, columns: dict[str, Any], told: str
+) -> None:
+    write(tmp_path / "p.parquet", PROMPTS)
+    write(tmp_path / "v.parquet", {"video_id": ["a"], "uri": ["x"]})
+    write(tmp_path / f"{table[0]}.parquet", {name: values for name, values in columns.items() if values is not None})
+    with pytest.raises(InputError) as error:
+        InputTables(str(tmp_path / "v.parquet"), str(tmp_path / "p.parquet"))
+    assert told in str(error.value)
+
+
+def test_the_keys_that_a_message_names_take_the_columns(tmp_path: Path) -> None:
+    """Each is given as the message of the test above says it."""
+    columns = {**{name: values for name, values in PROMPTS.items() if name != "box_xyxy"}, "video_id": [7], **SIDES}
+    path = write(tmp_path / "p.parquet", {**columns, "uri": ["x"]})
+    naming = Naming({"video_id": "{video_id}", "box": "x0,y0,x1,y1"}, "xyxy")
+    tables = InputTables(None, str(path), naming=InputNaming(naming, naming))
+    (batch,) = tables.read_prompts(["video_id", "box_xyxy"])
+    assert batch.rows.to_pylist() == [{"video_id": "7", "box_xyxy": [1.0, 1.0, 1.0, 1.0]}]
+
+
+def test_a_name_of_a_key_that_no_table_has_is_told_beside_what_is_looked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.parquet", {"video": ["a"], "object_id": [1]})
+    naming = Naming({"video_id": "videoo"})
+    with pytest.raises(InputError, match=r"has no column videoo, as columns\.video_id= says, and no column video_id"):
+        InputTables(None, str(path), naming=InputNaming(naming, naming))
+
+
+def test_a_table_of_a_thousand_columns_is_told_with_a_few(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.parquet", {f"c{number}": [1] for number in range(1000)})
+    with pytest.raises(InputError, match=r"c28, c29 and 970 more; if one of them is meant"):
+        videos(path)
 
 
 def test_reading_goes_on_where_it_was_when_storage_comes_back(tmp_path: Path, faulty_store: type[FaultyStore]) -> None:
