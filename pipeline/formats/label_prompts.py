@@ -17,14 +17,16 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from model import BoxPrompt, PointPrompt
 from pipeline.arrays import Int64Array
 from pipeline.errors import InputError
 from pipeline.formats.choosing import NO_OBJECT, LabelColumns, choose, every_of, num_doubled, videos_with_several_frames
-from pipeline.formats.label import Label, LabelBox, LabelMask, LabelPolygons
+from pipeline.formats.label import Label, LabelBox, LabelMask, LabelPoints, LabelPolygons, Shape
 from pipeline.formats.label_spool import LabelSpool, Spooled, SpooledShape
 from pipeline.formats.label_videos import LabelVideos, names_shown
 from pipeline.formats.object_numbers import ids_of_labels, ids_of_objects
 from pipeline.formats.prompt_values import prompt_values
+from pipeline.inputs.boxes import FractionBox
 from pipeline.inputs.write import prompts_table, write_tables
 from pipeline.storage.uris import StorageOptions
 from pipeline.text import ProgressLine, counted
@@ -32,6 +34,7 @@ from pipeline.text import ProgressLine, counted
 _FURTHER = ("pts_seconds", "video_key", "object_key", "score", "stability", "source")
 
 _EMPTY = "hidden, without area, or of frames without labels"
+_OUTSIDE = "outside of their pictures, where a job would fail their objects"
 
 UnknownVideos = Literal["refuse", "skip"]
 
@@ -52,7 +55,7 @@ class Wishes:
 
 @dataclass
 class Account:
-    """What became of the labels that were read."""
+    """What became of the labels that were read. `first_outside` says of the first one outside of its picture why."""
 
     num_read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
@@ -60,6 +63,7 @@ class Account:
     num_objects: int = 0
     num_videos: int = 0
     warnings: list[str] = field(default_factory=list)
+    first_outside: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,10 @@ def _taken(label: Label, videos: LabelVideos, wishes: Wishes, account: Account) 
     if shape is None:
         account.left_out[_EMPTY] += 1
         return None
+    if outside := _outside(label.shape, video_id, videos):
+        account.left_out[_OUTSIDE] += 1
+        account.first_outside = account.first_outside or f"{label.place}: {outside}"
+        return None
     if wishes.min_area is not None and not area >= wishes.min_area:
         if area != area:
             raise InputError(
@@ -196,6 +204,22 @@ def _fitted(label: Label, video_id: str, videos: LabelVideos) -> tuple[SpooledSh
     return shape, 0.0
 
 
+def _outside(shape: Shape | None, video_id: str, videos: LabelVideos) -> str:
+    """Why a job could not prompt the video with this box or these clicks; empty if it could, or no size is known."""
+    if not isinstance(shape, LabelBox | LabelPoints) or (facts := videos.facts(video_id)) is None:
+        return ""
+    try:
+        if isinstance(shape, LabelPoints):
+            PointPrompt(shape.points_xy, shape.labels).fit(facts.size_hw)
+        elif shape.is_fraction:
+            FractionBox(shape.xyxy).in_pixels(facts.size_hw).clamped(facts.size_hw)
+        else:
+            BoxPrompt(shape.xyxy).clamped(facts.size_hw)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _check_categories(wanted: Iterable[str], seen: set[str]) -> None:
     for name in wanted:
         if name not in seen:
@@ -212,7 +236,8 @@ def _check_any_left(account: Account, num_left: int) -> None:
     if not account.num_read:
         raise InputError("from: there is no label in it; check the path, and that format= is what was written there")
     told = ", ".join(f"{count} {reason}" for reason, count in account.left_out.most_common())
-    raise InputError(f"no label is left of {account.num_read}: {told}; ask for less")
+    first = f" (the first is {account.first_outside})" if account.first_outside else ""
+    raise InputError(f"no label is left of {account.num_read}: {told}{first}; ask for less")
 
 
 def _check_loose(columns: LabelColumns, frames: str, spool: LabelSpool) -> None:
@@ -230,6 +255,11 @@ def _check_loose(columns: LabelColumns, frames: str, spool: LabelSpool) -> None:
 
 
 def _warn_of_numbers(columns: LabelColumns, videos: LabelVideos, account: Account) -> None:
+    if account.first_outside:
+        account.warnings.append(
+            f"labels lie outside of their pictures, the first is {account.first_outside}; were they made at another "
+            "size of the videos, or is box_format= another?"
+        )
     if videos.num_not_opened:
         account.warnings.append(
             f"{counted(videos.num_not_opened, 'video')} not opened: the sizes of their masks and the numbers of their "

@@ -108,8 +108,9 @@ class LabelVideos:
 
     def unknown(self, name: str) -> str:
         """What to say of a name that no video has."""
-        close = difflib.get_close_matches(name, list(self._uris or ())[:10_000], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        alike = {stem_of(video_id).casefold(): video_id for video_id in list(self._uris or ())[:10_000]}
+        close = difflib.get_close_matches(stem_of(name).casefold(), alike, n=1)
+        hint = f"; did you mean {alike[close[0]]!r}?" if close else ""
         return (
             f"videos= has no video {name!r} (it has {names_shown(self._uris or (), 3)}){hint}; correct the name, or "
             "give video= if all labels are of one video, or unknown_videos=skip to leave such labels out"

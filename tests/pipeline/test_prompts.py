@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -162,6 +163,66 @@ def test_a_mask_or_a_frame_that_the_video_lacks_is_refused(
     assert "annotations[0]: frame 9: by its file the video has 5 frames, 0 to 4; correct the frame" in said
     said = complaint(capsys, path, tmp_path / "p.parquet", f"videos={clips}", "first_frame=5")
     assert "the mask is [20, 30] pixels (height, width), and video 'cup' is [24, 32]" in said
+
+
+def test_boxes_outside_of_the_picture_are_left_out_and_told_as_the_job_would_fail_them(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = [BOX, {"bbox": [40, 3, 9, 9]}, {"bbox": [20, 3, 20, 9]}, {"bbox": [-1, 2, 10, 12]}]
+    source, to = coco_file(tmp_path, boxes), tmp_path / "p.parquet"
+    assert imported(source, to, "format=coco", f"videos={clips}") == 0
+    entries = [row["source"].rpartition(", ")[2] for row in pq.read_table(to).to_pylist()]
+    assert entries == ["annotations[0]", "annotations[3]"]
+    said = capsys.readouterr().out
+    assert "left out  2 outside of their pictures, where a job would fail their objects" in said
+    assert f"first is {source}, annotations[1]: box: (40.0, 3.0, 49.0, 12.0) lies outside of the frame (32 wide" in said
+    for one in planned(to, clips)["cup"].objects:
+        for _, prompt in one.prompts:
+            prompt.fit(SIZE)  # raises for what a job would fail
+
+
+def test_where_all_boxes_lie_outside_no_table_is_written_and_one_is_shown(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = coco_file(tmp_path, [{"bbox": [400, 300, 96, 50]}])
+    said = complaint(capsys, source, tmp_path / "p.parquet", f"videos={clips}")
+    assert "no label is left of 1: " in said
+    assert "1 outside of their pictures, where a job would fail their objects" in said
+    assert f"(the first is {source}, annotations[0]: box: (400.0, 300.0, 496.0, 350.0) lies outside of" in said
+
+
+@pytest.mark.parametrize("name", ["boxes.json", "boxes.parquet"])
+def test_a_box_format_against_the_name_of_the_column_is_refused_as_in_a_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    rows = [{"video_id": "cup", "frame_index": 0, "box_xyxy": [1.0, 2.0, 11.0, 14.0]}]
+    source, to = tmp_path / name, tmp_path / "p.parquet"
+    if name.endswith("json"):
+        source.write_text(json.dumps(rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), source)
+    assert imported(source, to, "box_format=xywh") == 2
+    assert "box_format=xywh contradicts the name of column box_xyxy, which says the form" in capsys.readouterr().err
+    assert imported(source, to, "box_format=xyxy") == 0
+
+
+def test_a_box_format_is_for_the_rows_that_need_it(tmp_path: Path) -> None:
+    rows = [
+        {"video_id": "cup", "frame_index": 0, "box_xyxy": [1.0, 2.0, 11.0, 14.0]},
+        {"video_id": "cup", "frame_index": 0, "bbox": [1.0, 2.0, 10.0, 12.0]},
+    ]
+    source, to = tmp_path / "boxes.json", tmp_path / "p.parquet"
+    source.write_text(json.dumps(rows))
+    assert imported(source, to, "box_format=xywh") == 0
+    assert pq.read_table(to)["box_xyxy"].to_pylist() == [[1.0, 2.0, 11.0, 14.0]] * 2
+
+
+def test_a_name_that_differs_in_case_and_suffix_is_told_as_the_one_that_is_meant(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = complaint(capsys, coco_file(tmp_path, [BOX], ("CUP.MP4",)), tmp_path / "p.parquet", f"videos={clips}")
+    assert "has no video 'CUP.MP4'" in said
+    assert "; did you mean 'cup'?" in said
 
 
 @pytest.mark.parametrize(

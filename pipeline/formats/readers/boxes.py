@@ -12,7 +12,7 @@ import io
 import json
 import math
 import posixpath
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO
@@ -40,12 +40,17 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     names = files.ending_in(".csv", ".tsv", ".json", ".jsonl", ".ndjson") if files.is_folder else list(files.names)
     if not names:
         raise InputError(f"{files.key}: {files.shown} holds no .csv, .tsv, .json or .jsonl file; name the table")
+    tables: list[TableColumns] = []
     for name in names:
-        yield from _read_file(files, name, options)
+        tables += yield from _read_file(files, name, options)
+    check_form(files, tables, options)
 
 
-def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[Label]:
-    """The rows of a table. Rows of JSON may have different columns; one that `columns` names must be in one of them."""
+def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Generator[Label, None, list[TableColumns]]:
+    """The rows of a table, and then which columns they have.
+
+    Rows of JSON may have different columns; one that `columns` names must be in one of them.
+    """
     is_json = "json" in name.lower().rpartition(".")[2]
     makers: dict[tuple[str, ...], RowLabels] = {}
     with files.open(name) as file:
@@ -64,6 +69,7 @@ def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[L
         _check_given(options, seen if makers else None)
     except ValueError as error:
         raise files.fault(name, str(error)) from error
+    return [maker.columns for maker in makers.values()]
 
 
 def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
@@ -169,6 +175,18 @@ def _check_given(options: ReadOptions, there: Collection[str] | None) -> None:
                 raise ValueError(f"columns.{standard}={given}: there is no such column; there are {some}")
 
 
+def check_form(files: LabelFiles, tables: Sequence[TableColumns], options: ReadOptions) -> None:
+    """Raises `InputError` for a `box_format` that no row needs, because names of columns of boxes say others."""
+    told = [table for table in tables if table.box]
+    if options.box_format is None or not told or any(table.form == options.box_format for table in told):
+        return
+    name = told[0].box[0]
+    raise InputError(
+        f"{files.shown}: box_format={options.box_format} contradicts the name of column {name}, which says the form; "
+        f"leave box_format out, or name the column box_{options.box_format}"
+    )
+
+
 def _box_columns(row: Row, options: ReadOptions) -> tuple[tuple[str, ...], str]:
     given = options.columns.get("box")
     if given is not None:
@@ -201,7 +219,7 @@ class RowLabels:
     """Makes labels of rows whose columns are known."""
 
     def __init__(self, columns: TableColumns, first_frame: int) -> None:
-        self._columns = columns
+        self.columns = columns
         self._first_frame = first_frame
 
     def label(self, row: Row, shown: str) -> Label:
@@ -222,10 +240,10 @@ class RowLabels:
         return folder, LabelFrame(file_name=picture or None)
 
     def _shape(self, row: Row) -> Shape | None:
-        rle = row.get(self._columns.names.get("mask_rle", ""))
+        rle = row.get(self.columns.names.get("mask_rle", ""))
         if rle:
             return mask_of_rle(json.loads(rle) if isinstance(rle, str) else rle)
-        values = [row.get(name) for name in self._columns.box]
+        values = [row.get(name) for name in self.columns.box]
         if len(values) == 1:
             (only,) = values
             values = json.loads(only) if isinstance(only, str) and only.strip() else list(only or ())
@@ -233,10 +251,10 @@ class RowLabels:
             return None
         if len(values) != 4:
             raise ValueError(f"its box has {len(values)} numbers, not 4")
-        return box_of([_number(value) for value in values], self._columns.form)
+        return box_of([_number(value) for value in values], self.columns.form)
 
     def _value(self, row: Row, standard: str, made: Callable[[Any], Any]) -> Any:
-        name = self._columns.names.get(standard)
+        name = self.columns.names.get(standard)
         value = None if name is None else row.get(name)
         if value is None or value == "":
             return None

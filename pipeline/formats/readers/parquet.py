@@ -7,7 +7,7 @@ Columns are found by `columns.NAME=`, else by their usual names: `video_id`, `ob
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.formats.label import Label, ReadOptions
 from pipeline.formats.label_files import LabelFiles
-from pipeline.formats.readers.boxes import RowLabels, columns_of
+from pipeline.formats.readers.boxes import RowLabels, TableColumns, check_form, columns_of
 from pipeline.redact import redact
 
 _BATCH_ROWS = 1024
@@ -32,9 +32,11 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
         raise InputError(f"{files.key}: {files.shown} holds no Parquet file; name the table")
     if any(_folder(name) == "masks" for name in names):  # tables of tracks, videos and frames lie beside them
         names = [name for name in names if _folder(name) == "masks"]
+    tables: list[TableColumns] = []
     for name in names:
         with files.open(name) as file:
-            yield from _read_file(files, name, file, options)
+            tables.append((yield from _read_file(files, name, file, options)))
+    check_form(files, tables, options)
 
 
 def _readable(batches: Iterator[pa.RecordBatch], shown: str) -> Iterator[pa.RecordBatch]:
@@ -49,7 +51,10 @@ def _folder(name: str) -> str:
     return posixpath.basename(posixpath.dirname(name))
 
 
-def _read_file(files: LabelFiles, name: str, file: object, options: ReadOptions) -> Iterator[Label]:
+def _read_file(
+    files: LabelFiles, name: str, file: object, options: ReadOptions
+) -> Generator[Label, None, TableColumns]:
+    """The rows of a file, and then which columns they have."""
     shown = files.shown_name(name)
     try:
         parquet = pq.ParquetFile(file)
@@ -69,3 +74,4 @@ def _read_file(files: LabelFiles, name: str, file: object, options: ReadOptions)
                 yield labels.label(row, place)
             except (ValueError, TypeError) as error:
                 raise InputError(f"{place}: {error}; correct it or leave it out") from error
+    return columns
