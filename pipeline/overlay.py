@@ -40,7 +40,7 @@ from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.destinations import check_folder
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
 from pipeline.storage.uris import local_path
-from pipeline.text import ProgressLine, complain, counted, say
+from pipeline.text import BAD_VIDEOS, NO_VIDEOS_YET, ProgressLine, complain, counted, say
 
 if TYPE_CHECKING:
     from pipeline.notebook.clip import Clip
@@ -322,10 +322,11 @@ def run(arguments: OverlayArguments) -> ExitCode:
     check_folder(arguments.to, _target(arguments).storage_options)
     tasks, left_out = _plan(arguments)
     if not tasks:
-        why = f" ({', '.join(f'{count} {reason}' for reason, count in left_out.items())})" if left_out else ""
-        raise ConfigError(
-            f"{arguments.output}: none of its finished videos is to be drawn{why}; change videos= or where="
-        )
+        shown = redact_uri(arguments.output)
+        if not left_out:
+            raise ConfigError(f"{shown}: nothing is to be drawn: {NO_VIDEOS_YET}")
+        why = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
+        raise ConfigError(f"{shown}: none of its finished videos is to be drawn ({why}); change videos= or where=")
     faults = num_made = num_replaced = num_kept = 0
     beside = {"with": arguments.beside} if arguments.beside is not None else {}
     arguments.cluster.check_reaches(output=arguments.output, to=arguments.to, **beside)
@@ -352,7 +353,7 @@ def run(arguments: OverlayArguments) -> ExitCode:
     anew = f", {num_replaced} of them in place of those of other keys or masks" if num_replaced else ""
     say(f"{storage}: {files} made{anew}{kept}, in {time.monotonic() - started:.1f} s")
     for reason, count in left_out.items():
-        say(f"left out: {count} {reason}")
+        say(f"left out: {reason}: {count}")
     return ExitCode.FAILURES if faults else ExitCode.DONE
 
 
@@ -372,7 +373,7 @@ def _plan(arguments: OverlayArguments) -> tuple[list[Task], Counter[str]]:
     for video_id, object_ids in _chosen(arguments, job).items():
         status = job.state.finished[video_id].status
         if arguments.videos is None and status is not Status.OK:
-            left_out[f"{status.value} videos"] += 1
+            left_out[BAD_VIDEOS[status]] += 1
         elif arguments.videos is None and other is not None and video_id not in other.state.finished:
             left_out["videos that with= does not have"] += 1
         elif object_ids == ():

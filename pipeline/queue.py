@@ -35,7 +35,7 @@ from pipeline.storage.destinations import check_file, load_file, save_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.tables import JobTables
-from pipeline.text import complain, counted, one_line, say
+from pipeline.text import NO_VIDEOS_YET, complain, counted, one_line, say
 
 T = TypeVar("T")
 _VANISH = "segments vanish while the queue reads them"
@@ -112,7 +112,10 @@ def run(arguments: QueueArguments) -> ExitCode:
     skipped = job.skipped()
     queue = job.steadily(lambda: _filled(job, arguments, walks, Queue(rules, done, skipped)), _VANISH)
     entries = queue.entries()
-    _tell(queue, entries, audited(said))
+    if queue.num_tracks or queue.num_done or queue.num_unknown:
+        _tell(queue, entries, audited(said))
+    else:
+        say(f"nothing to look at: {_why_none(arguments, job)}")
     if arguments.to:
         save_file(arguments.to, parquet_bytes(queue_table(entries)), arguments.to_options)
         say(f"queue    {redact_uri(arguments.to)}, {counted(len(entries), 'track')}")
@@ -176,6 +179,12 @@ def _rows(job: JobTables, arguments: QueueArguments, video_ids: Sequence[str] | 
     yield pa.schema([TRACKS.field(name) for name in columns]).empty_table()
     for rows in job.track_batches(video_ids, columns=columns, where=arguments.where, rejected=True):
         yield measured(job, rows, DEFAULT) if arguments.recompute else rows
+
+
+def _why_none(arguments: QueueArguments, job: JobTables) -> str:
+    if not job.state.finished:
+        return NO_VIDEOS_YET
+    return f"no visible track{'' if arguments.where is None else ' that where= takes'}"
 
 
 def _tell(queue: Queue, entries: Sequence[tuple[Entry, bool]], rate: Rate) -> None:

@@ -158,6 +158,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+BAD_VIDEOS: Mapping[Status, str] = {
+    Status.FAILED: "videos that failed",
+    Status.QUARANTINED: "videos that are quarantined",
+    Status.NO_PROMPTS: "videos without prompts",
+}
+"""Videos that have no masks, by how they ended, as the reason why something leaves them out."""
+
+NO_VIDEOS_YET = "the job has no videos yet: none of them is finished"
+
+
 def no_row(*, are_detections: bool) -> str:
     """What is said of a video that has no prompts."""
     return f"the {'table of detections' if are_detections else 'prompts table'} has no row for this video"

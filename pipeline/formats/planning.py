@@ -25,7 +25,7 @@ from pipeline.reviews.live import names_verdict
 from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.uris import StorageOptions
 from pipeline.tables import JobTables
-from pipeline.text import counted, one_line
+from pipeline.text import BAD_VIDEOS, NO_VIDEOS_YET, counted, one_line
 
 _GONE = "videos whose file is gone"
 _OF_BAD_VIDEOS = "tracks of videos with a track that failed, was rejected or that where= leaves out"
@@ -70,7 +70,7 @@ def make_plan(
         _check_categories(selection.categories or (), categories)
         if not plan.num_videos:
             chosen = review is not None and review.chosen is not None
-            nothing = "queue= names no video that is finished in this job" if chosen else "the job has no videos yet"
+            nothing = "queue= names no video that is finished in this job" if chosen else NO_VIDEOS_YET
             why = "; ".join(plan.left_out.lines()) or nothing
             raise ConfigError(f"nothing is left to export: {why}")
     except BaseException:
@@ -122,7 +122,8 @@ def _selected(
     left_out: LeftOut, videos: pa.Table, tracks: pa.Table, selection: Selection, categories: set[str]
 ) -> tuple[pa.Table, pa.Table]:
     """What is selected of some videos and their tracks. `categories` gets those that the tracks have."""
-    videos = left_out.keep(videos, pc.equal(videos["status"], "ok"), "videos that failed")
+    for status, reason in BAD_VIDEOS.items():
+        videos = left_out.keep(videos, pc.not_equal(videos["status"], status.value), reason)
     tracks = tracks.filter(pc.is_in(tracks["video_id"], pc.unique(videos["video_id"])))
     tracks = _selected_tracks(tracks, selection, left_out, categories)
     has_tracks = pc.is_in(videos["video_id"], pc.unique(tracks["video_id"]))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline.masks.overlay import color_of, outline
 from pipeline.overlay import OverlayArguments, Task, _make_painter, door
+from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.notebook.conftest import Filmed, filmed, gray
 from tests.support.drawn_job import USUAL, DrawnVideo, write_job
@@ -60,7 +61,7 @@ def test_each_video_becomes_a_video_with_its_times_and_masks(
     assert [name[:2] for name in names] == ["b_", "c.", "cl"]
     said = capsys.readouterr().out
     assert "3 videos made" in said
-    assert "left out: 1 failed videos" in said
+    assert "left out: videos that failed: 1" in said
     times, frames = frames_of(folder / names[0])
     assert times == [0.0, 0.167, 0.333, 0.5]
     for frame_index, frame in zip((0, 4, 8, 12), frames, strict=True):
@@ -157,7 +158,7 @@ def test_rejected_objects_are_not_drawn_unless_a_condition_names_them(
     assert is_drawn() == [True, False]
     say_of(str(uri), verdict("clip-1", 7, "reject"))
     assert door([*words]) == 2
-    assert "none of its finished videos is to be drawn (1 videos without a chosen object)" in capsys.readouterr().err
+    assert "none of its finished videos is to be drawn (videos without a chosen object: 1)" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -218,7 +219,7 @@ def test_videos_and_objects_are_chosen_by_a_condition(draw: Callable[..., Path],
         (["objects=[dog]"], 2, "objects='dog': expected a list"),
         (["with=/nowhere/at/all"], 2, "no job"),
         (["where=colour = 'red'"], 2, "no column 'colour'; it has video_id"),
-        (["where=num_masks > 99"], 2, "none of its finished videos is to be drawn (3 videos without a chosen object"),
+        (["where=num_masks > 99"], 2, "none of its finished videos is to be drawn (videos without a chosen object: 3"),
         (["masks=lines"], 2, "masks=lines: allowed are both, fills, contours"),
         (["strength=2"], 2, "strength=2: allowed is from 0 to 1"),
         (["videos=clip-1", "objects=[9]"], 4, "'clip-1' is not drawn: video 'clip-1' has no object 9; it has 3, 7"),
@@ -282,3 +283,21 @@ def test_videos_are_written_to_s3_and_kept_there(
     assert b"ftyp" in to.read("c.mp4")[:16]
     assert door(words) == 0
     assert "0 videos made, 3 were there already" in capsys.readouterr().out
+
+
+def test_before_any_video_is_finished_nothing_is_to_be_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, _ = write_job(tmp_path, (), ())
+    assert door([f"output={output}", f"to={tmp_path / 'to'}"]) == 2
+    said = capsys.readouterr().err
+    assert "nothing is to be drawn: the job has no videos yet: none of them is finished" in said
+    assert "where=" not in said
+
+
+def test_videos_without_masks_are_left_out_by_how_they_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, _ = write_job(tmp_path, (), {"a": Status.NO_PROMPTS, "b": Status.QUARANTINED})
+    assert door([f"output={output}", f"to={tmp_path / 'to'}"]) == 2
+    assert "(videos without prompts: 1, videos that are quarantined: 1)" in capsys.readouterr().err

@@ -112,6 +112,19 @@ def test_what_was_skipped_comes_last(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert re.findall(r"object \d", capsys.readouterr().out) == [*others, first]
 
 
+def test_where_nothing_is_to_be_looked_at_the_queue_says_why(
+    job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty, _ = write_job(tmp_path, (), ())
+    assert door([f"output={empty}"]) == 0
+    assert capsys.readouterr().out == "nothing to look at: the job has no videos yet: none of them is finished\n"
+    bad, _ = write_job(tmp_path / "bad", (), ("broken",))
+    assert door([f"output={bad}"]) == 0
+    assert capsys.readouterr().out == "nothing to look at: no visible track\n"
+    assert door([f"output={job}", "where=num_masks > 999"]) == 0
+    assert capsys.readouterr().out == "nothing to look at: no visible track that where= takes\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,21 +96,25 @@ def drawn_mask(video: DrawnVideo, object_id: int, frame_index: int) -> np.ndarra
 
 
 def write_job(
-    folder: Path, videos: tuple[DrawnVideo, ...] = USUAL, broken: tuple[str, ...] = ("broken",)
+    folder: Path, videos: tuple[DrawnVideo, ...] = USUAL, broken: Iterable[str] | Mapping[str, Status] = ("broken",)
 ) -> tuple[str, Truth]:
-    """A job of these videos and of some that failed; its URI and the masks of its rows."""
+    """A job of these videos and of some that failed, or ended as is said; its URI and the masks of its rows."""
     return write_job_to(JobStorage(str(folder / "job")), folder / "spool", videos, broken)
 
 
 def write_job_to(
-    storage: JobStorage, spool: Path, videos: tuple[DrawnVideo, ...] = USUAL, broken: tuple[str, ...] = ()
+    storage: JobStorage,
+    spool: Path,
+    videos: tuple[DrawnVideo, ...] = USUAL,
+    broken: Iterable[str] | Mapping[str, Status] = (),
 ) -> tuple[str, Truth]:
     """The same in any store."""
     _, keeper = driver(storage, spool)
     truth: Truth = {}
     keeper.commit([publish(storage, spool, _labeled(video, truth)) for video in reversed(videos)])
-    for video_id in broken:
-        keeper.commit([publish(storage, spool, _failed(video_id))])
+    ended = broken if isinstance(broken, Mapping) else dict.fromkeys(broken, Status.FAILED)
+    for video_id, status in ended.items():
+        keeper.commit([publish(storage, spool, _without_masks(video_id, status))])
     return storage.uri, truth
 
 
@@ -229,9 +233,10 @@ def _track_row(video: DrawnVideo, object_id: int, masks: list[dict[str, Any]]) -
     }
 
 
-def _failed(video_id: str) -> LabeledVideo:
-    outcome = Outcome(video_id, Status.FAILED, "p1", 0, 0)
-    row = _blank(VIDEOS) | {"video_id": video_id, "status": "failed", "error_class": "MediaError", "message": "no file"}
+def _without_masks(video_id: str, status: Status) -> LabeledVideo:
+    outcome = Outcome(video_id, status, "p1", 0, 0)
+    said = {"video_id": video_id, "status": status.value, "error_class": "MediaError", "message": "no file"}
+    row = _blank(VIDEOS) | said
     return LabeledVideo(MASKS.empty_table(), TRACKS.empty_table(), pa.Table.from_pylist([row], VIDEOS), outcome, 0)
 
 

@@ -25,6 +25,7 @@ from pipeline.formats.rows import MaskRow
 from pipeline.formats.selection import Content, Selection, split_of
 from pipeline.formats.source import ExportVideo, MaskSource
 from pipeline.output.schema import VIDEOS
+from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted
 from tests.pipeline.formats.conftest import FILMED, DrawnJob
@@ -284,6 +285,21 @@ def test_the_manifest_says_what_made_the_masks_what_is_left_out_and_where_it_wen
         "tracks that failed": {"count": 1, "first": ["object 9 of video 'c': no such frame"]},
         "tracks that are never visible": {"count": 1, "first": ["object 5 of video 'c'"]},
     }
+
+
+def test_videos_without_masks_are_left_out_by_how_they_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = {"a": Status.FAILED, "b": Status.NO_PROMPTS, "c": Status.NO_PROMPTS, "d": Status.QUARANTINED}
+    output, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat"}),), ended)
+    assert door([f"output={output}", "format=coco", f"to={tmp_path / 'to'}"]) == 0
+    left_out = json.loads((tmp_path / "to/manifest.json").read_text())["left_out"]
+    assert {reason: one["count"] for reason, one in left_out.items()} == {
+        "videos that failed": 1,
+        "videos without prompts": 2,
+        "videos that are quarantined": 1,
+    }
+    assert "left out: videos without prompts: 2 (video 'b'" in capsys.readouterr().out
 
 
 def test_the_command_says_what_the_format_cannot(export: Export, capsys: pytest.CaptureFixture[str]) -> None:
