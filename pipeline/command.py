@@ -105,17 +105,24 @@ def ended_by_signals() -> Iterator[None]:
 def set_up_logging() -> None:
     """Send the log to the terminal, a line a record. A program that has set up logging before keeps what it has.
 
+    Of libraries only warnings are shown: clients of stores and of the Hub tell on the level of information what they
+    ask and where they have found an address or credentials.
+
     A terminal that lacks a letter gets an escape for it, because a name in another alphabet must not end a command.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    log_to_terminal(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
-    # The client of S3 says at each start, several times, where it has found its credentials.
-    logging.getLogger("aiobotocore.credentials").setLevel(logging.WARNING)
-    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)
+    if not logging.root.handlers:
+        for package in OWN_LOGGERS:
+            logging.getLogger(package).setLevel(logging.INFO)
+    log_to_terminal(logging.WARNING, "%(asctime)s %(levelname)s %(message)s")
     # torch quiets itself at the end of its import. A signal in the middle of that left statistics at the exit.
     logging.getLogger("torch").setLevel(logging.WARNING)
+
+
+OWN_LOGGERS = ("pipeline", "model")
+"""Whose log is that of maskmill."""
 
 
 class TerminalLines(logging.Formatter):

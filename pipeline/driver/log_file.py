@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.command import OWN_LOGGERS
 from pipeline.driver.remote_log import RemoteCopy
 from pipeline.errors import ConfigError
 from pipeline.records import BAD, Outcome, Status
@@ -24,8 +25,6 @@ from pipeline.redact import redact, redact_uri
 from pipeline.storage.uris import StorageOptions, is_local, local_path
 
 _log = logging.getLogger(__name__)
-
-_PACKAGES = ("pipeline", "model")
 
 VIDEOS = logging.getLogger("pipeline.videos")
 """One record for each video. They go into `log_file=` only, because a person would see too many of them."""
@@ -128,7 +127,7 @@ def json_log(place: str | None, storage_options: StorageOptions | None = None) -
         return
     with contextlib.ExitStack() as stack:
         handler = stack.enter_context(_opened(place, storage_options))
-        for logger in (*map(logging.getLogger, _PACKAGES), VIDEOS, RUNS):
+        for logger in (*map(logging.getLogger, OWN_LOGGERS), VIDEOS, RUNS):
             stack.enter_context(_attached(handler, logger))
         for logger in (VIDEOS, RUNS):
             stack.callback(logger.setLevel, logger.level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -10,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -18,7 +19,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import compact, run, status
-from pipeline.command import ExitCode, JobArguments, main, parse, set_up_logging
+from pipeline.command import OWN_LOGGERS, ExitCode, JobArguments, main, parse, set_up_logging
 from pipeline.compact import CompactArguments
 from pipeline.errors import ConfigError
 from pipeline.prompts import PromptsArguments
@@ -100,11 +101,37 @@ def test_names_in_any_alphabet_break_no_command(monkeypatch: pytest.MonkeyPatch,
     logging.getLogger("pipeline.tests").warning("video %r", "☃")
 
 
+@contextlib.contextmanager
+def no_log_yet() -> Iterator[None]:
+    """The log as a command finds it at its start: nobody has set it up. pytest has, anew for each phase of a test."""
+    loggers = [logging.root, *map(logging.getLogger, (*OWN_LOGGERS, "torch"))]
+    before, handlers = [logger.level for logger in loggers], logging.root.handlers
+    logging.root.handlers = []
+    for logger in loggers:
+        logger.setLevel(logging.NOTSET if logger is not logging.root else logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.root.handlers = handlers
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
 def test_what_libraries_say_of_themselves_is_not_in_the_log_of_a_command() -> None:
-    logging.getLogger("torch").setLevel(logging.NOTSET)  # as before its import
-    set_up_logging()
-    assert not logging.getLogger("aiobotocore.credentials").isEnabledFor(logging.INFO)
-    assert logging.getLogger("torch").level == logging.WARNING
+    libraries = ("aiobotocore.credentials", "botocore.configprovider", "httpx", "azure.core", "torch")
+    with no_log_yet():
+        set_up_logging()
+        assert [name for name in libraries if logging.getLogger(name).isEnabledFor(logging.INFO)] == []
+        assert all(logging.getLogger(name).isEnabledFor(logging.WARNING) for name in libraries)
+        assert logging.getLogger("pipeline.driver.driver").isEnabledFor(logging.INFO)
+        assert logging.getLogger("model.prompts").isEnabledFor(logging.INFO)
+
+
+def test_a_program_that_has_set_up_its_log_keeps_its_levels() -> None:
+    with no_log_yet():
+        logging.basicConfig(level=logging.ERROR)
+        set_up_logging()
+        assert not logging.getLogger("pipeline.driver.driver").isEnabledFor(logging.WARNING)
 
 
 def test_a_uri_is_no_local_place() -> None:
