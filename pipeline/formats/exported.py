@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import describe
 from pipeline.formats.folder import MANIFEST, VIDEOS
 from pipeline.formats.json_stream import json_lines
-from pipeline.formats.label import Label, LabelFrame, ObjectKey, ReadOptions
+from pipeline.formats.label import Label, LabelFrame, ObjectKey, ReadOptions, number_in_name
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.writers.xml_text import storable
 
@@ -37,10 +37,10 @@ class _Video:
     first_frame: int = 0
 
     def frame(self, frame: LabelFrame) -> LabelFrame:
-        """A frame of the format as the job counts it."""
-        if frame.index is None or not self.first_frame:
-            return frame
-        return replace(frame, index=frame.index - self.first_frame)
+        """A frame of the format as the job counts it. The pictures of an export are called as its frames."""
+        if frame.index is not None:
+            return replace(frame, index=frame.index - self.first_frame)
+        return frame if frame.file_name is None else replace(frame, index=number_in_name(frame.file_name))
 
 
 def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:

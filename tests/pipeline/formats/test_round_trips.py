@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.export import door
 from pipeline.formats.label import Label, LabelBox
 from pipeline.formats.labels import read_labels
+from pipeline.prompts import door as prompts_door
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.clips import iou
 from tests.support.drawn_job import FPS, HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
@@ -116,6 +119,28 @@ def test_videos_come_back_from_splits_of_any_name(tmp_path: Path, words: list[st
     found = {(label.video, label.object_key, label.frame_index) for label in labels}
     object_id = None if words[0] == "yolo_seg" else 2
     assert found == {(video, object_id, frame) for (video, _, frame), mask in truth.items() if mask.any()}
+
+
+def folder_with_gaps(folder: Path, num_images: int) -> Path:
+    """Images of every fifth frame of a film, called by the numbers of these."""
+    folder.mkdir(parents=True)
+    for number in range(num_images):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"{5 * number:05d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("format_name", ["coco", "davis", "youtube_vis"])
+def test_pictures_of_an_export_are_not_taken_for_images_of_the_video_that_are_called_so(
+    tmp_path: Path, format_name: str
+) -> None:
+    folder = folder_with_gaps(tmp_path / "films/film", 8)
+    video = DrawnVideo("film", {1: "cat"}, 8, uri=str(folder), has_times=False)
+    uri, truth = write_job(tmp_path, (video,), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", f"format={format_name}"]) == 0
+    words = [f"from={tmp_path / 'to'}", f"videos={folder.parent}", f"to={tmp_path / 'p.parquet'}", "frames=all"]
+    assert prompts_door(words) == 0
+    found = pq.read_table(tmp_path / "p.parquet")["frame_index"].to_pylist()
+    assert found == [frame for (_, _, frame), mask in sorted(truth.items()) if mask.any()]
 
 
 ODD = (
