@@ -155,7 +155,7 @@ def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> Si
     if arguments.truth is None:
         return None
     truth = Truth.asked_for(arguments.truth, arguments, arguments.options_of(arguments.truth_storage_options))
-    return Side(truth.place(output.sizes(), folder), truth.storage_options, arguments.truth)
+    return Side(truth.place(output, arguments.storage_options, folder), truth.storage_options, arguments.truth)
 
 
 def _videos(arguments: CompareArguments, a: OutputMasks, b: OutputMasks) -> tuple[Collection[str], _Alone]:

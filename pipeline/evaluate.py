@@ -103,7 +103,7 @@ def run(arguments: EvaluateArguments) -> ExitCode:
         truth = Truth.asked_for(arguments.truth, arguments, arguments.options_of(arguments.truth_storage_options))
         job = ScoringJob(
             arguments.output,
-            truth.place(output.sizes(), Path(folder)),
+            truth.place(output, arguments.storage_options, Path(folder)),
             arguments.truth,
             arguments.storage_options,
             truth.storage_options,

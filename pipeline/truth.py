@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from model import VIDEO_SUFFIXES, MediaError
+from pipeline.errors import StorageError
 from pipeline.quality.arguments import ScoringArguments
-from pipeline.quality.masks import SizeHW
-from pipeline.quality.sources import TRUTH, is_read_directly
+from pipeline.quality.sources import TRUTH, OutputMasks, is_read_directly
+from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions
+
+if TYPE_CHECKING:
+    from pipeline.formats.mask_table import ImageFolder
 
 
 @dataclass(frozen=True)
@@ -21,23 +29,73 @@ class Truth:
     images: str | None
     first_frame: int | None
     videos: Sequence[str] = ()
+    videos_root: str | None = None
     storage_options: StorageOptions = field(default_factory=dict)
 
     @classmethod
     def asked_for(cls, uri: str, arguments: ScoringArguments, storage_options: StorageOptions) -> Truth:
         """The truth at `uri`, read as the keys of a command say."""
-        told = arguments.format, arguments.images, arguments.first_frame, arguments.videos or ()
+        told = arguments.format, arguments.images, arguments.first_frame, arguments.videos or (), arguments.videos_root
         return cls(uri, *told, storage_options)
 
-    def place(self, sizes: Mapping[str, SizeHW | None], folder: Path) -> str:
+    def place(self, output: OutputMasks, job_options: StorageOptions, folder: Path) -> str:
         """Where its masks can be read. Labels of other formats become a table in `folder`: they come in any order.
 
-        `sizes` are those of the job's videos, by id. Raises `InputError` for labels that are no masks.
+        The job of `output` has the sizes of the videos and knows where those lie that are folders of images, which
+        `job_options` open. Raises `InputError` for labels that are no masks.
         """
         if is_read_directly(self.uri, self.format, self.storage_options):
             return self.uri
         from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
 
         labels = LabelsToRead(self.uri, self.format, self.images, self.first_frame, self.storage_options)
-        write_mask_table(folder / TRUTH, labels, KnownVideos(sizes, self.videos))
+        files = _Files(output, self.videos_root, job_options)
+        write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), self.videos, files.folder_of))
         return str(folder / TRUTH)
+
+
+class _Files:
+    """The files of a job's videos, where they were or below `root`."""
+
+    def __init__(self, output: OutputMasks, root: str | None, options: StorageOptions) -> None:
+        self._output = output
+        self._root = root
+        self._options = options
+        self._has_failed = False  # a store that does not answer is not asked again for each video
+
+    def folder_of(self, video_id: str) -> ImageFolder | None:
+        """What a video is as a folder of images; None for a film, and for a video that the job does not have.
+
+        Films are told by their names, and web servers have no folders, so that neither is opened.
+        """
+        row = self._rows.get(video_id)
+        if row is None or row["uri"] is None or row["uri"].lower().endswith(VIDEO_SUFFIXES):
+            return None
+        if scheme_of(row["uri"]).place is Place.WEB and self._root is None:
+            return None
+        from pipeline.formats.mask_table import ImageFolder
+
+        names = self._image_names(row)
+        if names is None:
+            return ImageFolder(row["num_frames_decoded"], None)
+        stems = [posixpath.splitext(name)[0] for name in names]
+        return ImageFolder(len(stems), {stem: place for place, stem in enumerate(stems)}) if stems else None
+
+    def _image_names(self, row: dict[str, Any]) -> Sequence[str] | None:
+        """The images of a video in the order of its frames, none of a film; None where its file is gone."""
+        if self._has_failed:
+            return None
+        from pipeline.notebook.source_frames import SourceFile  # torch takes 2 seconds
+
+        try:
+            return SourceFile(row, self._root, self._options).image_names()
+        except MediaError:
+            return None
+        except StorageError:
+            self._has_failed = True
+            return None
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        rows = self._output.job.videos().select(["video_id", "uri", "num_frames_decoded"]).to_pylist()
+        return {row["video_id"]: row for row in rows}

@@ -6,8 +6,9 @@ object is hidden there.
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.formats.label import Label, LabelPolygons, ReadOptions, SizeHW, frame_number
+from pipeline.formats.label import Label, LabelFrame, LabelPolygons, ReadOptions, SizeHW, frame_number
 from pipeline.formats.label_videos import stem_of
 from pipeline.formats.labels import read_labels
 from pipeline.output.schema import RLE
@@ -36,11 +37,27 @@ _ROWS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
+class ImageFolder:
+    """A video that is a folder of so many images: the frame of each by its name; None where the folder is gone."""
+
+    num_frames: int
+    frames: Mapping[str, int] | None
+
+
+def _no_folder(video_id: str) -> ImageFolder | None:
+    return None
+
+
+@dataclass(frozen=True)
 class KnownVideos:
-    """The videos of the job: their sizes by id. A label may name a video by its id or by the name of its file."""
+    """The videos of the job: their sizes by id. A label may name a video by its id or by the name of its file.
+
+    `folder_of` looks at the file of a video: what it is as a folder of images, None if it is a film.
+    """
 
     sizes: Mapping[str, SizeHW | None]
     only: Collection[str] = ()
+    folder_of: Callable[[str], ImageFolder | None] = _no_folder
 
     def ids_by_name(self) -> dict[str, str]:
         """Ids by their last part without an ending, where that is of one video alone."""
@@ -75,17 +92,56 @@ def write_mask_table(path: Path, source: LabelsToRead, videos: KnownVideos) -> N
     options = ReadOptions(storage_options=source.storage_options, images=source.images, first_frame=source.first_frame)
     labels = read_labels(source.uri, source.format_name, options, key="truth")
     by_stem = videos.ids_by_name()
+    frames = _Frames(videos, source.first_frame or 0)
     rows: list[dict[str, Any]] = []
     with pq.ParquetWriter(path, MASKS) as writer:
         for label in labels:
-            rows.append(_row(label, videos, by_stem, source.first_frame))
+            rows.append(_row(label, videos, by_stem, frames))
             if len(rows) == _ROWS_AT_A_TIME:
                 writer.write_table(pa.Table.from_pylist(rows, MASKS))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, MASKS))
 
 
-def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_frame: int | None) -> dict[str, Any]:
+class _Frames:
+    """The numbers of the frames that labels mean.
+
+    Where a video is a folder of images, and the first of its labels is called as one of them, names tell: the fifth
+    image of YouTube-VOS is `00020`. Labels of images that the folder lacks get numbers behind all of its frames.
+    """
+
+    def __init__(self, videos: KnownVideos, first_frame: int) -> None:
+        self._videos = videos
+        self._first_frame = first_frame
+        self._folders: dict[str, ImageFolder | None] = {}
+
+    def number(self, video_id: str, frame: LabelFrame) -> int | None:
+        """The number; None where the label says a time alone. Raises `ValueError` for a frame that cannot be meant."""
+        number = frame_number(frame, self._first_frame)
+        if frame.index is not None or frame.file_name is None:
+            return number
+        stem = posixpath.splitext(frame.file_name)[0]
+        folder = self._folder_of(video_id, stem)
+        if folder is None:
+            return number
+        if folder.frames is not None:
+            return folder.frames.get(stem, folder.num_frames + (number or 0))
+        if number is not None and number >= folder.num_frames:
+            raise ValueError(
+                f"the video is a folder of {folder.num_frames} images, whose names tell which of them {stem!r} is, and "
+                "it is gone: name the folder that it lies in now with videos_root="
+            )
+        return number
+
+    def _folder_of(self, video_id: str, stem: str) -> ImageFolder | None:
+        if video_id not in self._folders:
+            folder = self._videos.folder_of(video_id)
+            goes_by_names = folder is not None and (folder.frames is None or stem in folder.frames)
+            self._folders[video_id] = folder if goes_by_names else None
+        return self._folders[video_id]
+
+
+def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], frames: _Frames) -> dict[str, Any]:
     video_id = label.video or videos.default()
     if video_id is None:
         raise InputError(f"{label.place}: the format names no video; give videos=[ID], the video that is meant")
@@ -102,7 +158,7 @@ def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_fr
         )
         raise InputError(f"{label.place}: {remedy}")
     try:
-        frame_index = frame_number(label.frame, first_frame or 0)
+        frame_index = frames.number(video_id, label.frame)
     except ValueError as error:
         raise InputError(f"{label.place}: {error}") from error
     return {

@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.evaluate import door
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
+from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
 from tests.support.full_disk import full_disk
 from tests.support.masks import Drawn, rle, write_output, write_table
 from tests.support.s3_server import S3Server
@@ -337,6 +338,45 @@ def mots(tmp_path: Path) -> Path:
         ]
         (folder / f"{video_id}.txt").write_text("".join(lines))
     return folder
+
+
+@pytest.fixture
+def gaps(tmp_path: Path) -> tuple[str, Path]:
+    """A job of a folder of every fifth image of a film, and its own masks as pictures that are called as the images."""
+    folder = tmp_path / "JPEGImages/film"
+    folder.mkdir(parents=True)
+    for number in range(20):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"{5 * number:05d}.jpg")
+    video = DrawnVideo("film", {1: "cat"}, 20, uri=str(folder), has_times=False)
+    uri, masks = write_job(tmp_path, (video,), broken=())
+    tree = tmp_path / "Annotations/film"
+    tree.mkdir(parents=True)
+    for (_, _, frame), mask in masks.items():
+        Image.fromarray(mask.astype(np.uint8), "P").save(tree / f"{5 * frame:05d}.png")
+    return uri, tree.parent
+
+
+def scores_of(gaps: tuple[str, Path], to: Path, *words: str) -> tuple[float, int, int]:
+    rows, _ = evaluate((gaps[0], str(gaps[1])), to, "format=davis", "prompted=include", *words)
+    (row,) = rows.values()
+    return row["j_and_f"], row["num_frames"], row["num_unpaired"]
+
+
+@pytest.mark.slow
+def test_pictures_of_a_folder_of_images_are_its_frames_by_name(gaps: tuple[str, Path], tmp_path: Path) -> None:
+    assert scores_of(gaps, tmp_path / "a") == (1.0, 20, 0)
+    Image.open(gaps[1] / "film/00005.png").save(gaps[1] / "film/00006.png")
+    assert scores_of(gaps, tmp_path / "b") == (1.0, 20, 1)
+
+
+@pytest.mark.slow
+def test_numbers_of_pictures_do_not_count_where_the_folder_of_images_is_gone(
+    gaps: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "JPEGImages").rename(tmp_path / "moved")
+    said = refused([f"output={gaps[0]}", f"truth={gaps[1]}", "format=davis"], capsys)
+    assert "00020.png: the video is a folder of 20 images, whose names tell which of them '00020' is" in said
+    assert scores_of(gaps, tmp_path / "a", f"videos_root={tmp_path / 'moved'}") == (1.0, 20, 0)
 
 
 @pytest.mark.slow
