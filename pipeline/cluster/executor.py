@@ -95,7 +95,7 @@ class Executor(Protocol):
 
     @property
     def gpus_per_worker(self) -> float:
-        """GPUs, or the share of one, that each worker holds, as far as the executor hands them out."""
+        """GPUs, or the share of one, that each worker holds."""
 
     def start(self) -> str:
         """Start a worker and return its id, which is unique in the run. Its `setup` runs from now on."""
@@ -123,12 +123,15 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """One worker in this process. Its calls run inside `wait`, so its hang or crash is the driver's too."""
+    """One worker in this process. Its calls run inside `wait`, so its hang or crash is the driver's too.
+
+    `gpus_per_worker`: whether it computes on the GPU of this machine.
+    """
 
     capacity = 1
-    gpus_per_worker = 0.0
 
-    def __init__(self, make_worker: WorkerFactory) -> None:
+    def __init__(self, make_worker: WorkerFactory, gpus_per_worker: float = 0.0) -> None:
+        self.gpus_per_worker = gpus_per_worker
         self._make_worker = make_worker
         self._workers: dict[str, LabelingWorker] = {}
         self._calls: list[tuple[str, str, tuple[WorkItem, ...]]] = []

@@ -24,7 +24,11 @@ def open_executor(
     make = partial(make_worker, worker_settings(job))
     executor: Executor
     if cluster.kind == "serial":
-        executor = SerialExecutor(make)
+        from pipeline.worker.devices import choose_device
+
+        # Torch is needed here anyway, and the worker labels as many videos at a time as its device is for.
+        is_on_gpu = choose_device(job.config.model)[0].type == "cuda"
+        executor = SerialExecutor(make, gpus_per_worker=float(is_on_gpu))
     else:
         from pipeline.cluster.ray_executor import RayExecutor
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 
 from pipeline.cluster.executor import Failure
+from pipeline.commits.snapshot import JobState
+from pipeline.config.cluster_config import ClusterConfig
+from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.driver import _dispatcher
+from pipeline.driver.executors import open_executor
 from pipeline.records import Report, VideoProgress, WorkItem
+from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.driver.test_dispatch import segment
 from tests.support.fake_workers import item
+from tests.support.pretended_gpu import pretended_gpu
 
 AHEAD_SECONDS = 15.0
 
@@ -29,6 +38,25 @@ def dispatcher(items: list[WorkItem], num_workers: int = 1, videos_in_flight: in
 
 def ids(items: tuple[WorkItem, ...]) -> list[str]:
     return [one.video_id for one in items]
+
+
+@pytest.mark.parametrize(("device", "num_offered", "num_gpus"), [("auto", 5, 1.0), ("cpu", 2, 0.0)])
+def test_a_worker_in_this_process_gets_as_many_videos_as_it_labels_at_a_time_on_its_device(
+    device: Literal["auto", "cpu"], num_offered: int, num_gpus: float
+) -> None:
+    """Ray hands GPUs out and tells how many; without Ray the driver looks for itself."""
+    model = ModelConfig(name="mini", checkpoint="mini", device=device)
+    config = JobConfig(model=model, cluster=ClusterConfig(kind="serial"), output="o")
+    state, record = JobState(), SimpleNamespace(config_hash="f", versions="")
+    job: Any = SimpleNamespace(config=config, log=SimpleNamespace(state=state), record=record, weights=None)
+    job.storage, job.numbers_are_resolved = JobStorage("o"), False
+    items = plan(20)
+    with pretended_gpu(), open_executor(job) as executor:
+        whole: Any = SimpleNamespace(num_to_label=20)
+        made = _dispatcher(job, whole, items, executor.gpus_per_worker)
+    made.add_worker("w0")
+    assert executor.gpus_per_worker == num_gpus
+    assert ids(made.offers("w0", now=0.0, num_workers=1)) == [one.video_id for one in items[:num_offered]]
 
 
 def work_off(made: Dispatcher, worker_id: str, now: float, seconds_each: float, num_workers: int = 1) -> list[str]:
