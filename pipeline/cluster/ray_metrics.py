@@ -25,7 +25,7 @@ GAUGES: Mapping[str, GaugeOf] = {
     "videos": GaugeOf("num_ended", "Videos that ended in this run, by status", "status"),
     "failures": GaugeOf("failures", "Failed videos of this run, by class of error", "error_class"),
     "stage_seconds": GaugeOf("stage_seconds", "Seconds spent by all workers, by stage", "stage"),
-    "worker_seconds": GaugeOf("worker_seconds", "Seconds that workers of this run were held, from their start on"),
+    "worker_seconds": GaugeOf("worker_seconds", "Seconds for which workers of this run had their model loaded"),
     "planned": GaugeOf("num_planned", "Videos in the tables of this run"),
     "before": GaugeOf("num_before_this_run", "Videos that were finished when the run began"),
     "queue": GaugeOf("num_waiting", "Videos that are planned and have not ended"),

@@ -21,8 +21,8 @@ class RunStatus(Document):
     replaced videos.
     Objects are counted in the `ok` videos of this run: those that failed, and those that have a warning. `num_workers`
     have loaded their model, `num_workers_starting` are asked for and have not. On `num_nodes_left_alone` workers failed
-    again and again before their first frame. `worker_seconds` are the times of all workers from their start on, which
-    a price of an hour turns into the cost of the run.
+    again and again before their first frame. `worker_seconds` are the times for which all workers had their model
+    loaded, which a price of an hour turns into the cost of the run.
 
     `retry` and `max_attempts` are keys of the run. `max_attempts` is None in files of earlier versions.
 
