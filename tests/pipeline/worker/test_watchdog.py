@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +98,41 @@ def test_closing_watched_threads_cancels_what_has_not_begun_and_waits_for_nothin
     threads.close()
     assert waiting.cancelled()
     assert not any(one.done() for one in running)
+
+
+HANGS = """
+import threading
+from pipeline.worker import watchdog
+watchdog._EXIT_SECONDS = 0.1
+threads = watchdog.WatchedThreads("fetch", 1.0, 2)
+begun = threading.Event()
+threads.submit(lambda: (begun.set(), threading.Event().wait()))
+begun.wait()
+threads.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_call_that_hangs_does_not_keep_its_process_from_ending() -> None:
+    """As a fetch does from a server of files that is gone, in a run without Ray, whose summary is printed already."""
+    assert subprocess.run([sys.executable, "-c", HANGS], timeout=60, check=True).returncode == 0
+
+
+def test_calls_end_with_what_they_give_or_raise_and_none_comes_after_the_end(release: threading.Event) -> None:
+    threads = WatchedThreads("fetch", 10.0, 1)
+    given, failed = threads.submit(lambda: 5), threads.submit(lambda: 1 // 0)
+    assert given.result() == 5
+    with pytest.raises(ZeroDivisionError):
+        failed.result()
+    held = threads.submit(release.wait)
+    wait_until(held.running, "a call that runs")
+    threads.submit(lambda: 6).cancel()
+    last = threads.submit(lambda: 7)
+    release.set()
+    assert last.result() == 7
+    threads.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        threads.submit(lambda: 8)
 
 
 def test_while_one_thread_works_the_others_do_not_hang(release: threading.Event) -> None:
