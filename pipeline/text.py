@@ -36,13 +36,29 @@ def say(text: str) -> None:
     try:
         print(printable("\n".join(map(escaped, text.split("\n"))), sys.stdout), flush=True)
     except BrokenPipeError:
-        # The interpreter complains at its end unless what is left in the buffer goes somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(sys.stdout)
+
+
+def mention(text: str) -> None:
+    """Say what files tell as well: where the disk of the standard output is full, that is no reason to fail."""
+    try:
+        say(text)
+    except OSError as error:
+        _leave(sys.stdout)
+        complain(f"the standard output takes no more: {error.strerror}")
 
 
 def complain(message: str) -> None:
     """Print on the standard error why a command ends, in one line or with further lines that are set in."""
-    print(printable(set_in(f"maskmill: {message}"), sys.stderr), file=sys.stderr)
+    try:
+        print(printable(set_in(f"maskmill: {message}"), sys.stderr), file=sys.stderr, flush=True)
+    except OSError:
+        _leave(sys.stderr)
+
+
+def _leave(stream: TextIO) -> None:
+    """Send what is left in the buffer of a stream nowhere, because the interpreter would complain of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say_at_once(line: str) -> None:

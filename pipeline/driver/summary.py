@@ -25,8 +25,8 @@ from pipeline.text import (
     describe_left,
     describe_setbacks,
     how_again,
+    mention,
     objects_line,
-    say,
 )
 
 _EXIT_CODES = {
@@ -75,7 +75,7 @@ def report(
     )
     retries = retries_of(job.config.retry, job.config.max_attempts, state.finished, withdrawn)
     output = job.storage.uri if names_tables else None
-    say(summary(progress, counts, output, f"maskmill: {message}", retries))
+    mention(summary(progress, counts, output, f"maskmill: {message}", retries))
     return End(_EXIT_CODES[ending], message, ending.name.lower())
 
 

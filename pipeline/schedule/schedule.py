@@ -40,7 +40,7 @@ from pipeline.schedule.usual import WEEK, worse_than
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local
-from pipeline.text import complain, say
+from pipeline.text import complain, mention
 
 _log = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ def _tell(config: JobConfig, document: RunDocument, parts: Parts) -> None:
     # Whoever sends a signal kills some seconds later.
     tries = parts.tries.at_once() if document.exit_code == ExitCode.STOPPED else parts.tries
     if tell(config.notify, document.to_json(indent=2), tries):
-        say("notify   delivered")
+        mention("notify   delivered")
 
 
 def _storage(config: JobConfig) -> JobStorage:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pipeline.records import ObjectCounts, Retries, Status
-from pipeline.text import Causes, bytes_in_words, describe_causes, how_again, objects_line, printable
+from pipeline.text import (
+    Causes,
+    bytes_in_words,
+    describe_causes,
+    how_again,
+    mention,
+    objects_line,
+    printable,
+    say,
+)
+from tests.support.jobs import JobFolder
 
 _CODE = """
 import os
@@ -26,6 +39,42 @@ say("nor this")
 def test_a_reader_that_has_gone_is_no_error() -> None:
     done = subprocess.run([sys.executable, "-c", _CODE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class FullStream(io.StringIO):
+    """A standard stream that goes to a file on a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fileno(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT)
+
+
+def test_a_full_disk_of_the_standard_output_is_no_error_where_files_tell_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", FullStream(tmp_path / "stdout.txt"))
+    with pytest.raises(OSError, match="No space left"):
+        say("the only answer")
+    mention("a summary")
+    assert capsys.readouterr().err == "maskmill: the standard output takes no more: No space left on device\n"
+    monkeypatch.setattr(sys, "stderr", FullStream(tmp_path / "stderr.txt"))
+    mention("a summary")
+
+
+@pytest.mark.slow
+def test_a_night_whose_log_fills_the_disk_is_done_all_the_same(
+    tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = JobFolder(tmp_path, small_checkpoint).write(["one"])
+    monkeypatch.setattr(sys, "stdout", FullStream(tmp_path / "stdout.txt"))
+    assert job.run() == 0
+    assert json.loads((job.output / "last_run.json").read_text())["state"] == "done"
 
 
 @pytest.mark.slow
