@@ -29,6 +29,7 @@ from pipeline.formats.plan import PlannedTrack, PlannedVideo
 from pipeline.formats.rows import COLUMNS, MaskRow, mask_rows
 from pipeline.formats.selection import Content
 from pipeline.notebook.file_places import is_there
+from pipeline.output.where import quoted
 from pipeline.records import FramePosition
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.schemes import Place, scheme_of
@@ -198,7 +199,8 @@ class ExportVideo:
             yield
         except (MediaError, OtherFile) as error:
             raise ConfigError(
-                f"{error}. Or leave this video out with \"where=video_id != '{self.video_id}'\", or give frames=none"
+                f'{error}. Or leave this video out with "where=video_id != {quoted(self.video_id)}", or give '
+                "frames=none"
             ) from error
 
     def _rows(self, start: int, end: int) -> Iterator[MaskRow]:

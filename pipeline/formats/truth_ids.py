@@ -11,6 +11,7 @@ from pipeline.formats.json_stream import entries
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.plan import Plan
 from pipeline.formats.source import ExportVideo
+from pipeline.output.where import quoted
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class TruthIds:
                 hint = f", but {near[0]!r}" if near else ""
                 raise ConfigError(
                     f"truth={self.uri}: has no video {video.video_id!r}{hint}; leave it out with "
-                    f"\"where=video_id != '{video.video_id}'\""
+                    f'"where=video_id != {quoted(video.video_id)}"'
                 )
 
     def video(self, video_id: str) -> TruthVideo:

@@ -49,6 +49,11 @@ _MANY_VALUES = 64
 _MOST_PARTS = 200  # Python's and Arrow's stacks hold them
 
 
+def quoted(text: str) -> str:
+    """A text as a value of a condition: `'it''s'`."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
 class WrongCondition(ConfigError, ValueError):
     """A condition that cannot be read, or that does not fit the table: names the place, the column and the remedy."""
 

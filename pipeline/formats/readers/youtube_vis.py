@@ -1,8 +1,9 @@
 """YouTube-VIS: one annotation a track, with a mask or null for each frame of its video; and lists of results.
 
-Frames are those of `file_names`: the number of a frame is the place of its name in the list, unless the video is a
-folder with more pictures, where the name is looked for. A list of results has no videos: `images=` names the file that
-has them. Source: youtube-vos.org, "Video instance segmentation"; `trackeval/datasets/youtube_vis.py`.
+Frames are those of `file_names`: the number of a frame is the last one in its name, unless the video is a folder of
+images, where the name is looked for. Without `file_names` frames count from 0. A list of results has no videos:
+`images=` names the file that has them. Source: youtube-vos.org, "Video instance segmentation";
+`trackeval/datasets/youtube_vis.py`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`fiftyone`: a "FiftyOneVideoLabelsDataset" a split, which `fiftyone.Dataset.from_dir` imports as it is.
 
 The labels of a video are one JSON document of ETA's "VideoLabels". Frames count from 1; boxes are shares of the
-picture; a mask is the crop within its box, as base64 of zlib of numpy's file format. fiftyone gathers the objects of a
-frame in its field `objects`.
+picture; a mask is the crop within its box, as base64 of zlib of numpy's file format. fiftyone shows the objects of a
+frame in its field `detections`.
 """
 
 from __future__ import annotations

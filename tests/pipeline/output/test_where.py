@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.output.where import WrongCondition, condition
+from pipeline.output.where import WrongCondition, condition, quoted
 
 ROWS = pa.table(
     {
@@ -28,6 +28,12 @@ ROWS = pa.table(
         "kept": pa.array([[1], [2], [], None, [3]], pa.list_(pa.int32())),
     }
 )
+
+
+@pytest.mark.parametrize("video_id", ["it's", "'", 'a "b"', "über"])
+def test_a_quoted_text_is_found_whatever_letters_it_has(video_id: str) -> None:
+    rows = pa.table({"video_id": [video_id, "other"]})
+    assert rows.filter(condition(f"video_id != {quoted(video_id)}", rows.schema)).to_pylist() == [{"video_id": "other"}]
 
 
 @pytest.fixture(scope="module")
