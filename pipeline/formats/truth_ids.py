@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from pipeline.errors import ConfigError
 from pipeline.formats.json_stream import entries
 from pipeline.formats.label_files import LabelFiles
-from pipeline.formats.plan import Plan
+from pipeline.formats.plan import Plan, safe_name
 from pipeline.formats.source import ExportVideo
 from pipeline.output.where import quoted
 
@@ -82,5 +82,6 @@ class TruthIds:
 
 
 def _name(video_id: str, videos: dict[str, TruthVideo]) -> str | None:
-    """An id, or the last part of it that is a path, as the truth may call a video."""
-    return next((name for name in (video_id, PurePosixPath(video_id).name) if name in videos), None)
+    """An id, the last part of it that is a path, or its name in our own exports, as the truth may call a video."""
+    names = video_id, PurePosixPath(video_id).name, safe_name(video_id)
+    return next((name for name in names if name in videos), None)

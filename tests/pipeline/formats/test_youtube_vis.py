@@ -84,6 +84,17 @@ def test_results_get_the_ids_and_the_frames_of_the_truth(export: Export, drawn: 
                 np.testing.assert_array_equal(coco.decode(code).astype(bool), mask)
 
 
+@pytest.mark.slow
+def test_an_export_is_the_truth_of_results_of_videos_with_odd_ids(export: Export, drawn: DrawnJob) -> None:
+    truth = export("youtube_vis", to="truth") / "annotations/instances_train.json"
+    folder = export("youtube_vis", "variant=results", f"truth={truth}", to="results")
+    expected = {
+        track["video_id"]: len(track["segmentations"]) for track in json.loads(truth.read_text())["annotations"]
+    }
+    found = json.loads((folder / "results_train.json").read_text())
+    assert {track["video_id"]: len(track["segmentations"]) for track in found} == expected
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
