@@ -19,6 +19,7 @@ from pipeline.elsewhere.shapes import BoxShape, read_shape
 from pipeline.errors import InputError
 from pipeline.formats.label import mask_of_pixels
 from pipeline.formats.shape_text import UNTOUCHED
+from pipeline.formats.writers.xml_text import storable
 from pipeline.masks.rle import decode_rle
 from pipeline.reviews.handouts import HandedTrack, HandedVideo
 from pipeline.reviews.verdicts import Verdict
@@ -263,7 +264,8 @@ def _is_taken_away(track: HandedTrack, changes: Mapping[int, Change], back: Retu
 
 def _category(part: ReturnedTrack, track: HandedTrack) -> str | None:
     """What a reviewer says that the object is, if that is another category than before."""
-    others = [label for label in part.labels if label not in ("", track.category)]
+    went_out = "", track.category, storable(track.category or "")
+    others = [label for label in part.labels if label not in went_out]
     if len(others) > 1:
         raise InputError(f"{part.place}: it is said to be {' and '.join(others)}; say one of them")
     return others[0] if others else None

@@ -15,6 +15,7 @@ from pipeline.elsewhere.returned import Returned, SizeHW
 from pipeline.errors import ConfigError, InputError
 from pipeline.formats.folder import MANIFEST
 from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.writers.xml_text import storable
 from pipeline.redact import redact_uri
 from pipeline.reviews.handouts import Handout, list_handouts, read_handout
 from pipeline.storage.destinations import load_file
@@ -108,8 +109,9 @@ class Documents:
         return found
 
     def _with_video_ids(self, returned: Returned) -> Returned:
-        """Videos of images have the names of folders, and get their ids back."""
-        by_name = {video.name: video_id for video_id, video in self.handout(returned.handout).videos.items()}
+        """Videos get their ids back, of which CVAT has the names of folders, or what XML can say of them."""
+        handed = self.handout(returned.handout).videos
+        by_name = {name: one for one, video in handed.items() for name in (video.name, storable(one))}
         videos = tuple(replace(video, video=by_name.get(video.video, video.video)) for video in returned.videos)
         return Returned(returned.handout, videos, returned.author)
 

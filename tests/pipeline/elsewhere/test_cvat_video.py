@@ -11,10 +11,12 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
+from pipeline.export import door as export_door
+from pipeline.prompts import door as prompts_door
 from pipeline.reviews.verdicts import write_verdicts
 from tests.pipeline.elsewhere.conftest import Out
 from tests.support.cvat_task import CvatTask, Shape, Thing, polygon_shape
-from tests.support.drawn_job import HEIGHT, WIDTH
+from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
 
 CLIP = "clip-1"
 
@@ -47,6 +49,19 @@ def test_a_task_that_nobody_changed_says_nothing(out: Out, back: Back, capsys: p
     before = out.files()
     assert back() == 0
     assert out.files() == before
+    assert "nothing new in the review of 1 video by ann" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_name", ["cvat_video", "cvat_images"])
+def test_letters_that_xml_lacks_are_no_word_of_a_reviewer(
+    tmp_path: Path, format_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("a\x01b", {1: "c\x07t"}),), broken=())
+    to = tmp_path / format_name
+    assert export_door([f"output={uri}", f"format={format_name}", f"to={to}", "review=true"]) == 0
+    (file,) = to.rglob("*.xml")
+    assert prompts_door([f"from={file}", f"format={format_name}", f"to_review={uri}", "reviewer=ann"]) == 0
     assert "nothing new in the review of 1 video by ann" in capsys.readouterr().out
 
 
