@@ -12,15 +12,15 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pipeline import tables
-from pipeline.errors import ConfigError, UnusableStore
-from pipeline.formats.folder import VIDEOS, ExportFolder, PartFolder
+from pipeline.errors import ConfigError, StorageError, UnusableStore
+from pipeline.formats.folder import VIDEOS, ExportFolder, PartFolder, Written
 from pipeline.formats.handing_out import ForReview
 from pipeline.formats.losses import Losses, NotHashed
 from pipeline.formats.manifest import manifest, video_record
@@ -204,22 +204,16 @@ def _export(
     splits: list[str] = []
     not_hashed = ""
     num_masks = plan.num_masks
-    if not is_whole:
-        _write_parts(plan, part_masks, job.folder, writers())
-        written = job.folder.all_written()
+    written = None if is_whole else _write(job, plan, identity, part_masks, writers())
+    if written is None:
+        job.folder.clear()
+    else:
         lost, not_hashed = written.losses.lines(), written.not_hashed.line()
         splits = [_split_line(split, written.splits.get(split, Counter())) for split in plan.splits]
         num_masks = written.counts["masks"]
-        writer.finish(plan, job.folder)
-        if plan.handout is not None:
-            _note_handout(job, plan.handout)
-        job.folder.write(VIDEOS, job.folder.chunks(_RECORDS))
-        job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
-    else:
-        job.folder.clear()
     left_out = plan.left_out.lines()
     sizes = plan.num_videos, plan.num_tracks, num_masks
-    return Exported(*sizes, splits if len(splits) > 1 else [], left_out, lost, not_hashed, is_whole)
+    return Exported(*sizes, splits if len(splits) > 1 else [], left_out, lost, not_hashed, written is None)
 
 
 def _check_review(job: ExportJob) -> None:
@@ -256,17 +250,68 @@ def _split_line(split: str, counts: Counter[str]) -> str:
     return f"{split}: {sizes}"
 
 
-def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> None:
+class _PartsGone(ConfigError):
+    """What parts have kept for the files of all videos is gone."""
+
+
+def _write(
+    job: ExportJob, plan: Plan, identity: Mapping[str, Any], part_masks: int, writers: PartWriters
+) -> Written | None:
+    """Write what is left of the export. Returns what its parts said; None if another process has done it.
+
+    One that runs the same command and is done before deletes what parts keep. Raises `ConfigError` where that is gone
+    otherwise: files of all videos would lack what the parts said.
+    """
+    try:
+        written = _join_parts(job, plan, _write_parts(plan, part_masks, job.folder, writers))
+    except (_PartsGone, FileNotFoundError, StorageError) as error:
+        is_gone = not isinstance(error, StorageError) or isinstance(error.__cause__, FileNotFoundError)
+        if is_gone and job.folder.is_whole(identity):
+            return None
+        raise
+    job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
+    return written
+
+
+def _join_parts(job: ExportJob, plan: Plan, num_parts: int) -> Written:
+    """Write what holds something of all parts."""
+    written = job.folder.all_written()
+    try:
+        if len(written.streams) != num_parts:
+            raise FileNotFoundError(f"{counted(len(written.streams), 'part')} of {num_parts}")
+        job.format.writer.finish(plan, job.folder)
+        if plan.handout is not None:
+            _note_handout(job, plan.handout)
+        job.folder.write(VIDEOS, job.folder.chunks(_RECORDS))
+    except FileNotFoundError as error:
+        raise _PartsGone(
+            f"to={job.folder.storage}: parts of this export are gone ({error}), because another process writes or "
+            "deletes there: end that one, and run the same command again"
+        ) from error
+    return written
+
+
+def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> int:
+    """Write the parts that are left. Returns how many parts there are in all."""
     done = folder.parts_done()
     if done.streams:
         _log.info("%s written already: going on with the others", counted(len(done.streams), "part"))
     line = ProgressLine(plan.num_videos, "video", done.counts["videos"])
-    left = (task for task in plan.tasks(part_masks, _MOST_VIDEOS) if task.number not in done.streams)
+    num_parts = 0
+
+    def left() -> Iterator[Task]:
+        nonlocal num_parts
+        for task in plan.tasks(part_masks, _MOST_VIDEOS):
+            num_parts += 1
+            if task.number not in done.streams:
+                yield task
+
     try:
-        for part in writers.run(left):
+        for part in writers.run(left()):
             line.advance(part.num_videos)
     finally:
         line.close()
+    return num_parts
 
 
 def folder_of(uri: str, storage_options: dict[str, Any] | None, spool_dir: str | None) -> ExportFolder:

@@ -107,6 +107,11 @@ class ExportFolder:
         self.storage.replace(_EXPORT, json.dumps({"version": VERSION, "identity": identity}, indent=2).encode())
         return False
 
+    def is_whole(self, identity: Mapping[str, Any]) -> bool:
+        """Whether this very export is there, with its manifest."""
+        written = self._document(MANIFEST)
+        return written is not None and written["identity"] == identity
+
     def parts_done(self) -> Written:
         """What is written so far, as the marks of the parts say."""
         markers = [one.path for one in self.storage.listing(_PARTS) if one.path.endswith(".json")]

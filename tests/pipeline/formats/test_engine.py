@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.errors import ConfigError
 from pipeline.export import door
-from pipeline.formats.engine import ExportJob, export
+from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, export
 from pipeline.formats.folder import ExportFolder
+from pipeline.formats.plan import Plan, Task
 from pipeline.formats.registry import load
 from pipeline.formats.selection import Content, Selection
 from pipeline.storage.job_storage import JobStorage
@@ -58,6 +62,65 @@ def test_a_killed_export_goes_on_and_is_the_same(drawn: DrawnJob, tmp_path: Path
         export(_job(drawn, QuickStorage(str(place))), PART_MASKS, False)
         assert _files(place) == expected
     assert num_killed > 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "num_before", [0, 1, None], ids=["while a file is written", "while parts are written", "before they are joined"]
+)
+def test_the_same_command_twice_at_one_time_makes_one_whole_export(
+    drawn: DrawnJob, tmp_path: Path, num_before: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(_job(drawn, QuickStorage(str(tmp_path / "whole"))), PART_MASKS, False)
+
+    def other() -> None:
+        export(_job(drawn, QuickStorage(str(tmp_path / "to"))), PART_MASKS, False)
+
+    class Slow(OnePartWriter):
+        def run(self, tasks: Iterable[Task]) -> Iterator[PartDone]:
+            for number, part in enumerate(super().run(tasks), 1):
+                if number == num_before:
+                    other()
+                yield part
+
+    job = _job(drawn, QuickStorage(str(tmp_path / "to")))
+    if num_before == 0:
+        spools = ExportFolder.new_spool
+
+        def spool(folder: ExportFolder) -> Any:
+            found = spools(folder)
+            monkeypatch.setattr(ExportFolder, "new_spool", spools)
+            other()
+            return found
+
+        monkeypatch.setattr(ExportFolder, "new_spool", spool)
+    if num_before is None:
+        finish = job.format.writer.finish
+
+        def after_other(plan: Plan, folder: ExportFolder) -> None:
+            monkeypatch.setattr(job.format.writer, "finish", finish)
+            other()
+            finish(plan, folder)
+
+        monkeypatch.setattr(job.format.writer, "finish", after_other)
+    assert export(job, PART_MASKS, False, Slow).was_there
+    assert _files(tmp_path / "to") == _files(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_parts_that_somebody_deletes_are_missed(drawn: DrawnJob, tmp_path: Path) -> None:
+    class Deleting(OnePartWriter):
+        def run(self, tasks: Iterable[Task]) -> Iterator[PartDone]:
+            for number, part in enumerate(super().run(tasks)):
+                if number == 0:
+                    shutil.rmtree(tmp_path / "to/_parts")
+                yield part
+
+    job = _job(drawn, QuickStorage(str(tmp_path / "to")))
+    with pytest.raises(
+        ConfigError, match=r"parts of this export are gone \(\d parts? of \d\), because another process"
+    ):
+        export(job, PART_MASKS, False, Deleting)
 
 
 @pytest.mark.slow
