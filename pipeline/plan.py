@@ -111,16 +111,16 @@ def make_plan(config: JobConfig, arguments: PlanArguments) -> _Planned:
     job = open_job(config.model_copy(update={"check": True}), may_differ=True)
     plan = plan_job(job)
     looked: list[Looked] = []
-    volume = Volume()
+    volume, again = Volume(), Again.of(job, plan)
     for one in look(list(plan.items()), job.config, config.check_videos):
-        volume.add(one, config.propagate.direction)
+        volume.add(one, config.propagate.direction, again.objects.by_video.get(one.item.video_id))
         if one.opened is not None:
             looked.append(one)
     experience = _experience(job, looked, arguments)
     if config.discover is not None and experience.rates is not None:
         volume.expect_objects(experience.objects)
     expected = forecast(job.config, volume, experience, arguments.workers)
-    return _Planned(job, plan, Again.of(job, plan), volume, experience, expected, arguments)
+    return _Planned(job, plan, again, volume, experience, expected, arguments)
 
 
 def _experience(job: Job, looked: Sequence[Looked], arguments: PlanArguments) -> Experience:
@@ -164,7 +164,7 @@ def _work(found: _Planned) -> str:
     volume = found.volume
     hours = f"{volume.in_all.video_seconds / 3600:,.2f} hours of video"
     frames, masks = f"{volume.frames_in_all:,} frames", f"{volume.masks_in_all:,} masks"
-    amount = f"{hours}, {counted(volume.num_objects, 'object')}, about {frames} and {masks}"
+    amount = f"{hours}, {counted(volume.num_to_label, 'object')}, about {frames} and {masks}"
     if found.objects_are_unknown:
         amount = f"{hours}, about {frames}"
     return (
@@ -274,7 +274,7 @@ def as_document(found: _Planned) -> dict[str, Any]:
         "num_objects_leaving": found.again.objects.num_leaving,
         "difference": [line.strip() for line in found.again.difference.splitlines()],
         "needs_relabel": found.again.is_refused,
-        "num_objects": None if found.objects_are_unknown else volume.num_objects,
+        "num_objects": None if found.objects_are_unknown else volume.num_to_label,
         "video_hours": work.video_seconds / 3600,
         "num_frames": volume.frames_in_all,
         "num_masks": None if found.objects_are_unknown else volume.masks_in_all,

@@ -39,12 +39,12 @@ def _check(config: JobConfig, record: RunRecord) -> End:
         former = find_former(plan, job.storage, state) if config.prune else plan.former(state.finished)
         if plan.num_to_label:
             check_device(config)
-        volume, findings = Volume(), Findings()
+        volume, findings, again = Volume(), Findings(), Again.of(job, plan)
         for one in look(list(plan.items()), job.config, config.check_videos):
-            volume.add(one, config.propagate.direction)
+            volume.add(one, config.propagate.direction, again.objects.by_video.get(one.item.video_id))
             findings.add(one)
         refused = [outcome.message for outcome in plan.refused()]
-        say(page(job.config, plan, volume, Experience.of(job), findings, refused, former, Again.of(job, plan)))
+        say(page(job.config, plan, volume, Experience.of(job), findings, refused, former, again))
     except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except StorageError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,11 +42,12 @@ class Volume:
     """Sums over the videos that were looked at. `num_counted` of the opened ones say how many frames they have.
 
     `counted` is the work of these, and `longest` that of the one with most frames. `num_failing` videos will fail as a
-    whole and are no work.
+    whole and are no work. `num_kept` objects keep their masks, because reviewers have corrected others of their video.
     """
 
     num_videos: int = 0
     num_objects: int = 0
+    num_kept: int = 0
     num_opened: int = 0
     num_counted: int = 0
     num_failing: int = 0
@@ -54,10 +55,12 @@ class Volume:
     longest: Work = NO_WORK
     decoded: Decoded = field(default_factory=Decoded)
 
-    def add(self, one: Looked, direction: str) -> None:
-        """Count one more video."""
+    def add(self, one: Looked, direction: str, only: Collection[int] | None = None) -> None:
+        """Count one more video. `only` are the objects that are labeled, if others keep their masks."""
         self.num_videos += 1
-        self.num_objects += len(one.prompts.objects) if one.prompts is not None else 0
+        num_objects = len(one.prompts.objects) if one.prompts is not None else 0
+        self.num_objects += num_objects
+        self.num_kept += 0 if only is None else num_objects - len(only)
         self.num_failing += one.fails
         if one.opened is None:
             return
@@ -66,7 +69,7 @@ class Volume:
         self.decoded.seconds += one.opened.decoded[1]
         if one.opened.num_labeled is not None and not one.fails:
             self.num_counted += 1
-            work = _work_of(one, one.opened, one.opened.num_labeled, direction)
+            work = _work_of(one, one.opened, one.opened.num_labeled, direction, only)
             self.counted = self.counted.plus(work)
             self.longest = max(self.longest, work)
 
@@ -85,6 +88,11 @@ class Volume:
         return self.num_videos - self.num_failing
 
     @property
+    def num_to_label(self) -> int:
+        """Objects that are labeled: those with prompts, without those that keep their masks in a round of reviews."""
+        return self.num_objects - self.num_kept
+
+    @property
     def in_all(self) -> Work:
         """The work of all videos, if the others are like those that are counted."""
         return self.counted.times(self.num_working / max(1, self.num_counted))
@@ -100,13 +108,13 @@ class Volume:
         return round(self.in_all.masks)
 
 
-def _work_of(one: Looked, opened: Opened, num_frames: int, direction: str) -> Work:
+def _work_of(one: Looked, opened: Opened, num_frames: int, direction: str, only: Collection[int] | None) -> Work:
     info, uri = opened.info, one.item.source.uri
     height, width = info.size_hw
     is_remote = uri is not None and not is_local(uri)
     return Work(
         frames=num_frames,
-        masks=one.num_masks(direction),
+        masks=one.num_masks(direction, only),
         megapixels=num_frames * height * width / 1e6,
         video_seconds=(opened.num_frames or 0) / info.fps if info.fps else 0.0,
         num_bytes=opened.num_bytes,

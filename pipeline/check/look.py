@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,14 +68,19 @@ class Looked:
             return bool(self.error)
         return all(one.object_id in self.problems for one in self.prompts.objects)
 
-    def num_masks(self, direction: str) -> int:
-        """Rows of `masks` that the video will have, by what it says of itself; 0 where nobody knows that."""
+    def num_masks(self, direction: str, only: Collection[int] | None = None) -> int:
+        """Rows of `masks` that are made of the video, by what it says of itself; 0 where nobody knows that.
+
+        `only` are the objects that are labeled, if others keep their masks. One that reviewers have added is in no
+        table of prompts, and counts as one on all frames.
+        """
         if self.opened is None or not self.opened.num_labeled or self.prompts is None:
             return 0
         total, labeled = self.opened.num_frames or 1, self.opened.num_labeled
-        shares = []
+        known_ids = {one.object_id for one in self.prompts.objects}
+        shares = [1.0] * len(set(only or ()) - known_ids)
         for one in self.prompts.objects:
-            if one.object_id in self.problems or not one.prompts:
+            if one.object_id in self.problems or not one.prompts or (only is not None and one.object_id not in only):
                 continue
             places = [_place(position, self.item.range, self.opened.info) for position, _ in one.prompts]
             known = [place for place in places if place is not None] or [0.0]

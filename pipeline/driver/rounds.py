@@ -6,7 +6,8 @@ That is where reviewers have corrected objects, and where objects are tried agai
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -107,10 +108,15 @@ def corrected_first(plan: Plan) -> list[Int64Array] | None:
 
 
 class ObjectsAgain(NamedTuple):
-    """How many objects of corrected videos a run would label, again or for the first time, and how many would leave."""
+    """The objects that a run would label of each corrected video, again or for the first time; how many would leave."""
 
-    num: int = 0
+    by_video: Mapping[str, frozenset[int]] = MappingProxyType({})
     num_leaving: int = 0
+
+    @property
+    def num(self) -> int:
+        """How many are labeled."""
+        return sum(map(len, self.by_video.values()))
 
 
 NO_OBJECTS_AGAIN = ObjectsAgain()
@@ -130,18 +136,19 @@ def objects_again(plan: Plan, storage: JobStorage, state: JobState) -> ObjectsAg
     by_video: dict[str, list[Row]] = {video_id: [] for video_id in reviewed}
     for track in tracks.to_pylist():
         by_video[track["video_id"]].append(track)
-    found = [_objects_again(rows[name], by_video[name], plan.reviews[name]) for name in reviewed]
-    return ObjectsAgain(sum(one.num for one in found), sum(one.num_leaving for one in found))
+    found = {name: _objects_again(rows[name], by_video[name], plan.reviews[name]) for name in reviewed}
+    again = {name: labeled for name, (labeled, _) in found.items()}
+    return ObjectsAgain(again, sum(num_leaving for _, num_leaving in found.values()))
 
 
-def _objects_again(video: Row, tracks: Sequence[Row], review: ReviewedVideo) -> ObjectsAgain:
-    """The same of one video, of which these are the rows."""
+def _objects_again(video: Row, tracks: Sequence[Row], review: ReviewedVideo) -> tuple[frozenset[int], int]:
+    """The objects of one video that are labeled, and how many leave. These are its rows."""
     kept = settled_objects(tracks, video, review.settled)
     leaving = {track["object_id"] for track in tracks if is_withdrawn(track, review)} - kept
     same = unchanged_objects(tracks, review.object_hashes, review.splits, kept, TABLE)
     known = {track["object_id"] for track in tracks}
     again = known - kept - same - leaving
-    return ObjectsAgain(len(again | (review.object_hashes.keys() - known)), len(leaving))
+    return frozenset(again | (review.object_hashes.keys() - known)), len(leaving)
 
 
 def with_former_rows(items: Iterable[WorkItem], state: JobState) -> Iterator[WorkItem]:

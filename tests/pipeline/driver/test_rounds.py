@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from pycocotools import mask as coco
 
+from pipeline import plan as plan_door
 from pipeline import tables
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.log import CommitLog
@@ -64,6 +65,11 @@ def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(
     correct(job.output, "two", 7, 1, mask_rle=square(size_hw, 40, 10), category="late", reviewer="bob")
     entry = job.next_entry()
     capsys.readouterr()
+    # An object that reviewers have added counts as one on all four frames.
+    assert plan_door.door(job.arguments()) == 0
+    assert "2 objects, about 8 frames and 8 masks, by what 2 opened" in capsys.readouterr().out
+    assert job.run("check=true") == 0
+    assert "frames   about 8 to label, 8 masks, by what 2 opened" in capsys.readouterr().out
     assert job.run() == 0
     assert ", 7 masks in " in capsys.readouterr().out, "those of four frames and of three, and none that is kept"
     second = job.tables()
