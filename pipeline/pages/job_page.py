@@ -89,7 +89,7 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
         status=status,
         tone=_tone(status),
         state=status.standing.sentence.partition(": "),
-        sentence=_sentence(status, tracks),
+        sentence=_sentence(status, _num_labeled(tracks)),
         figures=figures,
         num_judged=len(opinions),
         num_rejected=tracks.num_rows - kept.num_rows,
@@ -135,12 +135,17 @@ def _tone(status: JobStatus) -> str:
     return "warn" if code in (ExitCode.OWNED, ExitCode.STOPPED) else "bad"
 
 
-def _sentence(status: JobStatus, tracks: pa.Table) -> str:
+def _num_labeled(tracks: pa.Table) -> int:
+    """How many objects have masks: an object that failed has a row and none."""
+    return pc.sum(pc.equal(tracks["status"], Status.OK.value)).as_py() or 0
+
+
+def _sentence(status: JobStatus, num_labeled: int) -> str:
     """The whole job in a sentence or two."""
     by_status = status.state.finished.num_by_status
     num_ok, num_bad = by_status[Status.OK], sum(by_status[kind] for kind in BAD)
     failed = f", {num_bad} failed" if num_bad else ""
-    objects = counted(tracks.num_rows, "object")
+    objects = counted(num_labeled, "object")
     masks = counted(sum(size.num_masks for size in status.state.segments.values()), "mask")
     reviews = status.reviews.in_words()
     reviewed = f" Reviews: {reviews}." if reviews else ""
@@ -153,8 +158,8 @@ def _counts(status: JobStatus, tracks: pa.Table) -> dict[str, Any]:
         "videos": {kind.value: state.finished.num_by_status[kind] for kind in Status},
         "num_videos": len(state.finished),
         "num_planned": None if status.run is None else status.run.num_planned,
-        "num_tracks": tracks.num_rows,
-        "num_tracks_failed": pc.sum(pc.not_equal(tracks["status"], "ok")).as_py() or 0,
+        "num_labeled": _num_labeled(tracks),
+        "num_tracks_failed": tracks.num_rows - _num_labeled(tracks),
         "num_masks": sum(size.num_masks for size in state.segments.values()),
         "num_bytes": sum(size.num_bytes for size in state.segments.values()),
         "num_segments": len(state.segments),

@@ -60,8 +60,19 @@ def test_videos_objects_and_masks_are_counted(page: html.HtmlElement) -> None:
     figures = {text_of(one.find("dt")): text_of(one.find("dd")) for one in page.find_class("figures")[0]}
     assert figures["videos labeled"] == "3"
     assert figures["videos failed"] == "2"
-    assert figures["objects"] == "8"
+    assert figures["objects labeled"] == "6"
     assert [text_of(row[0]) for row in section(page, "made").findall(".//tbody/tr")] == ["mini"]
+
+
+@pytest.mark.slow
+def test_objects_that_failed_are_not_counted_with_the_masks_of_the_others(tmp_path: Path) -> None:
+    drawn = DrawnVideo("a", {1: "cat", 2: "dog"}, failed={7: "no such frame", 9: "no such frame"})
+    uri, _ = write_job(tmp_path, (drawn,), broken=("b",))
+    said = html.fromstring(job_page(JobStorage(uri), PageOptions(pictures=False)))
+    assert "1 video labeled, 1 failed: 2 objects with 11 masks." in text_of(said)
+    figures = {text_of(one.find("dt")): text_of(one) for one in said.find_class("figures")[0]}
+    assert figures["objects labeled"] == "objects labeled20 never visible"
+    assert "2 objects failed" in figures["videos failed"]
 
 
 @pytest.mark.slow
