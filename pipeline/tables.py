@@ -110,6 +110,7 @@ def open(
     were at the end of that round of reviews, as far as `keep_rounds=` of the job goes back.
 
     Raises:
+        ValueError: the list is empty, or a list is given with `round`.
         NoRound: the tables of this round cannot be read; names those that can.
         FileNotFoundError: nothing was committed there.
         StorageError: the store does not answer, or denies access.
@@ -118,6 +119,8 @@ def open(
     if not isinstance(uri, str):
         if round is not None:
             raise ValueError("round= is that of one output: open it alone")
+        if not uri:
+            raise ValueError("the list of outputs is empty: give at least one, as in tables.open(['labels'])")
         places = [place for given in uri for place in folders_with(given, LOG, storage_options)]
         jobs = {place: open(place, storage_options, reviews=reviews) for place in dict.fromkeys(places)}
         return SeveralJobs(jobs, same_id)

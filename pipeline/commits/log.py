@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipeline.commits.entry import Entry, EntryDocument, EntryKind, decode_entry, encode_entry
 from pipeline.commits.entry_changes import erased
@@ -23,6 +24,7 @@ from pipeline.errors import AlreadyExists, LostOwnership, StorageError
 from pipeline.output import layout
 from pipeline.records import Outcome, Segment
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.uris import local_path
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +54,16 @@ class StaleEntry(Exception):
 
 
 def no_job(storage: JobStorage) -> FileNotFoundError:
-    """The error for a place where a job is needed and no log is."""
-    return FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+    """The error for a place where a job is needed and no log is. On disk it says which place was meant, if it can."""
+    why = f"no {layout.LOG}/ lies there, which the first run writes; give the output= of a run"
+    if storage.is_local:
+        path = Path(local_path(storage.uri)).absolute()
+        above = next((folder for folder in path.parents if (folder / layout.LOG).is_dir()), None)
+        if above is not None:
+            why = f"it lies in one: did you mean {above}?"
+        elif not path.exists():
+            why = f"there is no folder {path}; check the path, and give the output= of a run"
+    return FileNotFoundError(f"{storage} holds no job: {why}")
 
 
 class CommitLog:

@@ -67,6 +67,26 @@ def test_an_empty_place_is_not_a_job(storage: JobStorage) -> None:
         tables.open(storage.uri, storage.storage_options)
 
 
+def test_a_place_without_a_job_is_told_by_what_is_there(disk_storage: JobStorage, tmp_path: Path) -> None:
+    _, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a"))])
+    output, empty = Path(disk_storage.uri), tmp_path / "empty"
+    empty.mkdir()
+    for place, told in (
+        (output / "masks", f"it lies in one: did you mean {output}?"),
+        (tmp_path / "nowhere", f"there is no folder {tmp_path / 'nowhere'}; check the path"),
+        (empty, "no _log/ lies there, which the first run writes; give the output= of a run"),
+    ):
+        with pytest.raises(FileNotFoundError) as error:
+            tables.open(str(place))
+        assert f"{place} holds no job: {told}" in str(error.value)
+
+
+def test_a_list_without_outputs_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="the list of outputs is empty: give at least one"):
+        tables.open([])
+
+
 def test_plain_parquet_reading_works_after_a_clean_end(disk_storage: JobStorage, tmp_path: Path) -> None:
     _, keeper = driver(disk_storage, tmp_path)
     keeper.commit([publish(disk_storage, tmp_path, labeled(video_id)) for video_id in "ab"])
