@@ -177,6 +177,8 @@ def _read_job(job: str, backoff: Backoff) -> tuple[str, str]:
         if not (isinstance(error, ValueError) or is_from_storage(error)):
             raise
         reason = " ".join(redact(str(error)).split())
+        if isinstance(error, FileNotFoundError):
+            reason = "there is no such file; check the path"
         raise ConfigError(f"conf={redact_uri(job)} cannot be read: {reason}") from error
 
 
@@ -188,11 +190,37 @@ def _read_remote(uri: str) -> str:
     return content.decode("utf-8")
 
 
+def _check_once_each(root: Any) -> None:
+    """Raises `ValueError` for a key that stands twice: the last one would count, and the first go without a word.
+
+    What an alias names again is looked at once, because it may name itself.
+    """
+    waiting, looked_at = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in looked_at or not isinstance(node, yaml.CollectionNode):
+            continue
+        looked_at.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        seen = set()
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else key
+            if name in seen:
+                raise ValueError(f"{name} stands twice in one place, again in line {key.start_mark.line + 1}")
+            seen.add(name)
+            waiting.append(value)
+
+
 def _parse(text: str, job: str) -> dict[str, Any]:
     try:
+        _check_once_each(yaml.compose(text, yaml.SafeLoader))
         values = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeError) as error:
         raise ConfigError(f"conf={job} is not YAML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"conf={job}: {error}; keep one of them") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -523,3 +523,28 @@ def test_a_password_before_a_bucket_is_refused_and_not_printed(key: str, place: 
     assert str(caught.value).startswith(f"{key}: ")
     assert "takes no user name or password before its bucket" in str(caught.value)
     assert not any(part in str(caught.value) for part in ("hush", "hu/sh", "AKIA", "me:"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["videos: a\nprompts: p\nvideos: b\n", "videos: a\nprompts: p\nframes:\n  stride: 2\n  fps: 1\n  stride: 3\n"],
+)
+def test_a_key_that_stands_twice_in_a_job_file_is_refused(tmp_path: Path, text: str) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(text)
+    told = r"job\.yaml: (videos|stride) stands twice in one place, again in line [36]; keep one of them"
+    with pytest.raises(ConfigError, match=told):
+        job_config(str(job), TABLES)
+
+
+def test_a_job_file_that_is_not_there_is_told_so() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^conf=/no/job\.yaml cannot be read: there is no such file; check the path$"
+    ):
+        job_config("/no/job.yaml", [])
+
+
+def test_a_job_file_may_merge_what_it_has_named_before(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("videos: a\nprompts: p\noutput: o\nframes: &slow\n  stride: 2\nstorage_options:\n  <<: *slow\n")
+    assert job_config(str(job), []).frames.stride == 2
