@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -23,8 +23,9 @@ _MOST_LINES = 1000
 _ENDINGS = (".json", ".xml", ".parquet", ".png", ".txt", *_TABLES)
 
 
-def format_of(files: LabelFiles) -> str:
-    """The name of the format. Raises `InputError` where several are possible, or none is known."""
+def format_of(files: LabelFiles, known: Iterable[str]) -> str:
+    """The name of the format. Raises `InputError`, with all that are `known`, where several are possible, or none."""
+    ask = f"give format=, one of {', '.join(known)}"
     if files.is_folder and (JOB in files.names or any(name.startswith(f"{LOG}/") for name in files.names)):
         return "maskmill"
     if MANIFEST in files.names and (told := _told_by_manifest(files)) is not None:
@@ -35,14 +36,25 @@ def format_of(files: LabelFiles) -> str:
     kinds = {"boxes" if ending in _TABLES else ending for ending in found}
     if len(kinds) != 1:
         what = f"it holds {', '.join(sorted(found))} files" if found else "it holds no file of a known format"
-        raise InputError(f"{files.key}: {files.shown}: {what}, so that its format is not clear; give format=")
+        raise InputError(f"{files.key}: {files.shown}: {what}, so that its format is not clear; {ask}")
     (kind,) = kinds
     names = next(iter(found.values()))
     guesses = {".json": _of_json, ".png": _of_png, ".txt": _of_text, ".xml": _of_xml}
     guess = guesses[kind](files, names[0]) if kind in guesses else {".parquet": "parquet"}.get(kind, kind)
     if guess is None:
-        raise InputError(f"{files.shown_name(names[0])}: its format is not clear; give format=")
+        raise InputError(f"{files.shown_name(names[0])}: its format is not clear{_why(files, names[0])}; {ask}")
     return guess
+
+
+def _why(files: LabelFiles, name: str) -> str:
+    """What stands in a JSON file in the place of entries that tell a format; empty for other files."""
+    if not name.lower().endswith(".json"):
+        return ""
+    with files.open(name) as file:
+        keys = list(islice(dict.fromkeys(str(entry.key) for entry in entries(file.read, name) if entry.key), 3))
+    return (
+        f", because no list of labels stands below its keys {', '.join(keys)}" if keys else ", because it has no entry"
+    )
 
 
 def _without_extras(files: LabelFiles, ending: str) -> list[str]:

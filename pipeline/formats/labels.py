@@ -83,7 +83,7 @@ def read_labels(
     options = options or ReadOptions()
     files = LabelFiles(uri, options.storage_options, key=key)
     if format_name == AUTO:
-        format_name = format_of(files)
+        format_name = format_of(files, FORMATS)
     if format_name not in FORMATS:
         raise InputError(f"{files.shown}: labels of format {format_name} cannot be read; give format= if it is another")
     labels = FORMATS[format_name].read(files, options_of_export(files, format_name, options))

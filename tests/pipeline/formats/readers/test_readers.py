@@ -390,7 +390,13 @@ def test_texts_of_yolo_are_told_apart_where_they_can_be(tmp_path: Path, lines: s
 
 def test_a_format_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "a.json", [])
-    with pytest.raises(InputError, match=r"a\.json: its format is not clear; give format="):
+    told = r"a\.json: its format is not clear, because it has no entry; give format=, one of boxes, coco, coco_video"
+    with pytest.raises(InputError, match=told):
+        list(read_labels(str(tmp_path), "auto"))
+    write(tmp_path / "a.json", {"cup.mp4": [{"frame": 0, "bbox": [1, 2, 3, 4]}], "fps": 30})
+    with pytest.raises(
+        InputError, match=r"no list of labels stands below its keys cup\.mp4, fps; give format=, one of"
+    ):
         list(read_labels(str(tmp_path), "auto"))
     write(tmp_path / "b.csv", "x\n")
     with pytest.raises(InputError, match=r"it holds \.csv, \.json files, so that its format is not clear"):
