@@ -88,7 +88,7 @@ def ended_by_signals() -> Iterator[None]:
     """
 
     def end(*_: object) -> None:
-        say_at_once("maskmill: stopped by a signal; the same command goes on from here")
+        say_at_once("maskmill: stopped by a signal; run the same command again at any time")
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():

@@ -157,7 +157,7 @@ def test_a_signal_ends_a_command_with_its_code_and_one_sentence(
 
     before = signal.getsignal(number)
     assert main("", JobArguments, stopped, ["output=here"]) == 143
-    assert capfd.readouterr().err == "maskmill: stopped by a signal; the same command goes on from here\n"
+    assert capfd.readouterr().err == "maskmill: stopped by a signal; run the same command again at any time\n"
     assert signal.getsignal(number) == before
 
 
@@ -186,7 +186,7 @@ def test_a_signal_before_anything_is_labeled_ends_a_job_so_too(
     log = tmp_path / "job.jsonl"
     places = [f"output={tmp_path / 'out'}", f"prompts={stopping}://table.parquet", f"log_file={log}"]
     assert run.main([*words, *places]) == 143
-    assert capfd.readouterr().err == "maskmill: stopped by a signal; the same command goes on from here\n"
+    assert capfd.readouterr().err == "maskmill: stopped by a signal; run the same command again at any time\n"
     first, last = (json.loads(line) for line in log.read_text().splitlines())
     assert (first["event"], last["event"], last["exit_code"], last["level"]) == (
         "run_started",
