@@ -105,7 +105,8 @@ def _former(former: Sequence[str], *, is_pruned: bool) -> list[str]:
 def _amount(volume: Volume) -> str:
     return (
         f"frames   about {volume.frames_in_all:,} to label, {volume.masks_in_all:,} masks, by what "
-        f"{counted(volume.num_counted, 'opened video')} of {volume.num_videos} say of themselves"
+        f"{counted(volume.num_counted, 'opened video')} of {volume.num_videos} "
+        f"{'says of itself' if volume.num_counted == 1 else 'say of themselves'}"
     )
 
 

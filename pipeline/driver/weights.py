@@ -126,8 +126,11 @@ def _hub_commit(repository: str, revision: str | None, backoff: Backoff, hub: Hu
 
     cached = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")
     is_asked_once = constants.HF_HUB_OFFLINE or cached.is_file()
+    what = f"asking the Hub for model.checkpoint={repository}"
     try:
-        return commit() if is_asked_once else backoff.run(f"asking the Hub for model.checkpoint={repository}", commit)
+        return (
+            commit() if is_asked_once else backoff.run(what, commit, check="the network, and HF_ENDPOINT if it is set")
+        )
     except StorageError as error:
         raise StorageError(f"{error} Or give model.checkpoint a folder, which needs no network.") from error
     except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses

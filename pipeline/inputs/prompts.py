@@ -26,6 +26,7 @@ from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, hash_of_rows
 from pipeline.records import FramePosition, SeedFacts, WorkItem
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
+from pipeline.text import counted
 
 
 def prompt_rows(naming: Naming | None = None) -> RowReader:
@@ -184,7 +185,8 @@ def _join(rows: set[_Row], told: str) -> SeedPrompt:
     for row in rows:
         if len(row.points_xy) != len(row.labels):
             raise ValueError(
-                f"points_xy has {len(row.points_xy)} points, but point_labels has {len(row.labels)} labels; "
+                f"points_xy has {counted(len(row.points_xy), 'point')}, but point_labels has "
+                f"{counted(len(row.labels), 'label')}; "
                 "give each point a label"
             )
     masks = {row.mask for row in rows if row.mask is not None}

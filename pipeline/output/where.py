@@ -139,7 +139,10 @@ class _Parser:
             if is_not:
                 self._fail("expected 'in', 'between' or 'like' after 'not'")
             if not pa.types.is_boolean(self._schema.field(name).type):
-                self._fail(f"expected a comparison after {name}, as in {name} > 0")
+                self._fail(
+                    f"expected a comparison after {name}, as in {name} > 0 (a shell takes > for a file, unless quotes "
+                    f"stand around it: 'where={name} > 0')"
+                )
             return field
         return ~found if is_not else found
 

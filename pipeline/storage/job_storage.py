@@ -368,10 +368,17 @@ class JobStorage:
                 self._opened = open_filesystem(self.uri, options)
             except ValueError as error:
                 raise UnusableStore(f"output={self}: {redact(str(error))}") from error
-            if self.is_local and Path(self._root).is_file():
-                self._opened = None
-                raise UnusableStore(f"output={self} is a file: give the folder of the job")
+            if self.is_local:
+                self._check_folder(Path(self._root))
         return self._opened
+
+    def _check_folder(self, root: Path) -> None:
+        """Raises `UnusableStore` if the place on disk is a file, or lies below one."""
+        found = next((place for place in (root, *root.absolute().parents) if place.is_file()), None)
+        if found is not None:
+            self._opened = None
+            below = "" if found == root else f" lies below {found}, which"
+            raise UnusableStore(f"output={self}{below} is a file: give the folder of the job")
 
     def _run(self, verb: str, path: str, call: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
         what = f"{verb} {self}/{path}" if path else f"{verb} in {self}"
@@ -394,7 +401,8 @@ class JobStorage:
             if not is_from_storage(error) or (isinstance(error, FileNotFoundError) and verb not in _WRITES):
                 raise
             raise StorageError(
-                f"{what} was refused: {said(error)}. Check that the URI is right, "
+                f"{what} was refused: {said(error).rstrip('.')}. Check that the "
+                f"{'path is' if self.is_local else 'URI and the credentials are'} right, "
                 "that it may be read and written, and that it has space left.",
                 transient=False,
             ) from error

@@ -27,8 +27,14 @@ class Backoff:
     first_seconds: float = 0.25
     longest_seconds: float = 8.0
 
-    def run(self, what: str, call: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
-        """Return `call()`, repeated while it raises transient errors.
+    def run(
+        self,
+        what: str,
+        call: Callable[[], T],
+        sleep: Callable[[float], None] = time.sleep,
+        check: str = "the storage service and the credentials",
+    ) -> T:
+        """Return `call()`, repeated while it raises transient errors. `check` is what people look at where it ends.
 
         Raises:
             StorageError: patience ended; names `what`, the last error and the number of attempts.
@@ -47,8 +53,8 @@ class Backoff:
                 wait = max(pause * random.uniform(0.5, 1.0), asked_pause(error))
                 if time.monotonic() + wait > deadline:
                     raise StorageError(
-                        f"{what} failed {attempt} times within {self.patience_seconds:.0f} s; last: {reason}. "
-                        "Check the storage service and the credentials, then run the same command again."
+                        f"{what} failed {attempt} times within {self.patience_seconds:.0f} s; last: "
+                        f"{reason.rstrip('.')}. Check {check}, then run the same command again."
                     ) from error
                 _log.warning("%s: %s; attempt %d, trying again in %.1f s", what, reason, attempt, wait)
             sleep(wait)

@@ -95,6 +95,13 @@ def test_a_file_is_no_output(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert f"{key}={tmp_path / 'file'} is a file: give the folder of the job" in refusal(name, [*words, *to], capsys)
 
 
+def test_a_place_below_a_file_is_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no job")
+    place = tmp_path / "file/deep/out"
+    told = f"output={place} lies below {tmp_path / 'file'}, which is a file: give the folder of the job"
+    assert told in refusal("status", [f"output={place}"], capsys)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_misspelled_key_that_is_needed_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     key, _, value = WRITERS[name][0].partition("=")

@@ -108,12 +108,12 @@ def test_rows_of_one_frame_are_one_prompt() -> None:
         ([click(label=7)], "object 1, frame 0: labels: expected 1 .* or 0 .*, got 7"),
         (
             [row(points_xy=[[1.0, 2.0]], point_labels=[])],
-            "frame 0: points_xy has 1 points, but point_labels has 0 labels; give each point a label",
+            "frame 0: points_xy has 1 point, but point_labels has 0 labels; give each point a label",
         ),
         ([row(points_xy=[[1.0, 2.0, 3.0]], point_labels=[1])], r"got \(1\.0, 2\.0, 3\.0\)"),
         ([row(points_xy=[[1.0, None]], point_labels=[1])], "expected finite x and y"),
         ([row(points_xy=[None], point_labels=[1])], r"expected finite x and y, got \(\)"),
-        ([row(point_labels=[1])], "points_xy has 0 points, but point_labels has 1 labels"),
+        ([row(point_labels=[1])], "points_xy has 0 points, but point_labels has 1 label;"),
         ([row(points_xy=[[1.0, 2.0]], point_labels=[None])], "got -1"),
         (
             [row(box_xyxy=[5.0, 2.0, 1.0, 6.0])],

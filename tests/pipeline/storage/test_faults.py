@@ -287,6 +287,10 @@ def test_what_is_told_of_an_error_is_the_link_that_can_pass() -> None:
 
     with pytest.raises(StorageError, match=r"last: ConnectionRefusedError: .*Connection refused"):
         Backoff(patience_seconds=0.0).run("reading x", call)
+    with pytest.raises(
+        StorageError, match=r"Connection refused\. Check the network, then run the same command again\.$"
+    ):
+        Backoff(patience_seconds=0.0).run("reading x", call, check="the network")
 
 
 def test_a_client_that_quotes_a_password_without_its_scheme_is_not_repeated() -> None:

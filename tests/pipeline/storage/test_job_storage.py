@@ -227,10 +227,11 @@ def test_patience_ends_in_a_storage_error_that_says_what_and_why(failing: JobSto
 
 
 def test_a_refusal_is_not_tried_again(failing: JobStorage) -> None:
-    FailingMemory.faults[:] = [("write", "before", PermissionError("AccessDenied"))]
+    FailingMemory.faults[:] = [("write", "before", PermissionError("AccessDenied."))]
     with pytest.raises(StorageError, match="write failing://job/a was refused") as caught:
         failing.replace("a", b"")
     assert not caught.value.transient
+    assert "AccessDenied. Check that the URI and the credentials are right, that it may be" in str(caught.value)
     assert FailingMemory.calls == ["write"]
 
 
