@@ -21,6 +21,7 @@ from pipeline.formats.readers.pictures import read_pixels
 
 _ENDINGS = ("_manual", "_auto")
 _USUAL_STEP = 4
+_FILMS = "JPEGImages"
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -98,12 +99,18 @@ def _entry_of(values: Any, number: int, otherwise: Any) -> Any:
     return values[number] if isinstance(values, list) and number < len(values) else otherwise
 
 
+def _is_of_film(name: str) -> bool:
+    """Whether a picture is a frame of a film and no mask: SA-V and DAVIS have them in a folder beside the masks."""
+    return any(part.startswith(_FILMS) for part in name.split("/")[:-1])
+
+
 def read_png(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     """The labels of binary pictures in folders `{video}/{object}`, or `{object}` of one video.
 
     The object of a folder whose name is a number is that number. Pixels above 0 are the object.
     """
-    for name in sorted(files.ending_in(".png", ".jpg", ".bmp", ".tif"), key=posixpath.split):
+    pictures = [name for name in files.ending_in(".png", ".jpg", ".bmp", ".tif") if not _is_of_film(name)]
+    for name in sorted(pictures, key=posixpath.split):
         folder = posixpath.dirname(name)
         video = without_outer_folders(posixpath.dirname(folder)) or (
             posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""

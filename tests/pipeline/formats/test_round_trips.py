@@ -194,6 +194,12 @@ def test_frames_of_a_labeled_range_come_back_as_the_job_counts_them(tmp_path: Pa
     assert found.keys() == {key for key, mask in truth.items() if mask.any()}
 
 
+def test_frames_that_lie_beside_the_masks_of_sa_v_are_no_masks(export_filmed: Export, filmed: DrawnJob) -> None:
+    folder = export_filmed("sa_v", "variant=png", "frame_step=2", "frames=jpg")
+    assert list(folder.rglob("*.jpg"))
+    assert by_mask(list(read_labels(str(folder), "auto"))).keys() == visible(filmed).keys()
+
+
 @pytest.mark.parametrize("words", [["davis"], ["sa_v", "variant=png", "frame_step=1"]], ids=str)
 def test_objects_that_were_written_by_their_ids_come_back_as_these(tmp_path: Path, words: list[str]) -> None:
     # Dense, object 2 would be number 1, and object 3 number 2.
