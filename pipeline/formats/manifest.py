@@ -23,7 +23,6 @@ def video_record(video: ExportVideo) -> dict[str, Any]:
     """The line of a video: its numbers, names, frames and objects."""
     planned, frames = video.planned, video.frame_indexes
     steps = np.unique(np.diff(frames))
-    times = video.pts[~np.isnan(video.pts)]
     record: dict[str, Any] = {
         "video_id": video.video_id,
         "number": planned.number,
@@ -37,8 +36,8 @@ def video_record(video: ExportVideo) -> dict[str, Any]:
         "first_frame_index": int(frames[0]),
         "last_frame_index": int(frames[-1]),
         "frame_step": int(steps[0]) if len(steps) == 1 else None,
-        "first_pts_seconds": float(times[0]) if len(times) else None,
-        "last_pts_seconds": float(times[-1]) if len(times) else None,
+        "first_pts_seconds": _seconds(video.pts[0]),
+        "last_pts_seconds": _seconds(video.pts[-1]),
         "first_image_id": planned.first_image_id,
         **({"frames_before": before} if (before := frames_before(video)) else {}),
         "message": planned.row["message"],
@@ -49,6 +48,11 @@ def video_record(video: ExportVideo) -> dict[str, Any]:
     }
     hashes = zip(("first_frame_sha256", "last_frame_sha256"), video.frame_hashes, strict=True)
     return record | {name: digest for name, digest in hashes if digest is not None}
+
+
+def _seconds(pts: float) -> float | None:
+    """A time as JSON has it; None where the file does not say it."""
+    return None if np.isnan(pts) else float(pts)
 
 
 def manifest(format_name: str, keys: Mapping[str, Any], plan: Plan, written: Written, output: str) -> dict[str, Any]:

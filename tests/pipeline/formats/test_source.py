@@ -32,6 +32,7 @@ from tests.pipeline.formats.conftest import FILMED, DrawnJob
 from tests.scale.exports import write_job as write_large_job
 from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, drawn_video, write_job
 from tests.support.drawn_rounds import Rounds
+from tests.support.exported import videos_of
 from tests.support.labeled import driver, labeled, publish
 
 Export = Callable[..., Path]
@@ -285,6 +286,19 @@ def test_the_manifest_says_what_made_the_masks_what_is_left_out_and_where_it_wen
         "tracks that failed": {"count": 1, "first": ["object 9 of video 'c': no such frame"]},
         "tracks that are never visible": {"count": 1, "first": ["object 5 of video 'c'"]},
     }
+
+
+def test_times_in_the_manifest_are_of_the_first_and_the_last_frame_and_of_no_other(tmp_path: Path) -> None:
+    videos = (
+        DrawnVideo("v", {1: "cat"}, 3, times=(np.nan, 0.5, 0.75)),
+        DrawnVideo("w", {1: "cat"}, 3, times=(0.25, 0.5, np.nan)),
+    )
+    output, _ = write_job(tmp_path, videos, broken=())
+    assert door([f"output={output}", "format=coco", f"to={tmp_path / 'to'}"]) == 0
+    found = {
+        name: (one["first_pts_seconds"], one["last_pts_seconds"]) for name, one in videos_of(tmp_path / "to").items()
+    }
+    assert found == {"v": (None, 0.75), "w": (0.25, None)}
 
 
 def test_videos_without_masks_are_left_out_by_how_they_ended(
