@@ -35,10 +35,11 @@ from pycocotools import mask as coco
 from pipeline.commits.committed_rows import CommittedRows, RoundRows, is_one_of
 from pipeline.commits.history import History
 from pipeline.commits.log import CommitLog, no_job
+from pipeline.commits.missing import steadily
 from pipeline.commits.read_history import read_history
 from pipeline.commits.since import asked_since
 from pipeline.commits.snapshot import JobState
-from pipeline.errors import NotInJob, StorageError
+from pipeline.errors import NotInJob
 from pipeline.notebook.job_card import JobFacts, job_card
 from pipeline.notebook.rows import Rows
 from pipeline.notebook.several_jobs import SameId, SeveralJobs
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from pipeline.notebook.clip import Clip
 
 T = TypeVar("T")
-_READS = 5
 _MANY_SEGMENTS = 256
 _COMPARED_IDS = 100_000
 
@@ -449,14 +449,9 @@ class JobTables:
     def steadily(self, read: Callable[[], T], problem: str = "segments vanish while they are read") -> T:
         """`read()`, once more after each time that the log has gone on and the segments to read are gone.
 
-        Raises `StorageError`, which tells the problem, if they are gone each time.
+        Raises `StorageError`, which tells the problem, if they are gone each time, or which object is lost.
         """
-        for _ in range(_READS):
-            try:
-                return read()
-            except FileNotFoundError:
-                self.refresh()
-        raise StorageError(f"{problem}. Try again.")
+        return steadily(self._storage, read, self.refresh, lambda: self.state.next_entry, problem)
 
     def dataset(self, table: str, output: str) -> ds.Dataset:
         """All rows of a table as an Arrow dataset of the files of now, with a column `output` that has this value."""

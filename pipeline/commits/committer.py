@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.commits.log import CommitLog, StaleEntry
+from pipeline.commits.missing import lost_object
 from pipeline.commits.sorting import DRIVER_ID, MaySwap, Sorted, may_swap_when_adopted, reason_of, sort_out
 from pipeline.errors import StorageError
 from pipeline.output.digest import DigestWriter, clean_digests
@@ -252,9 +253,9 @@ class SegmentKeeper:
                 return counted
             except StaleEntry:
                 pass
-            except FileNotFoundError:
-                if self._log.catch_up().next_entry == num_read:
-                    raise  # no compaction: an object of the job is missing
+            except FileNotFoundError as error:
+                if self._log.catch_up().next_entry == num_read:  # no compaction
+                    raise lost_object(self._storage, error) from error
             _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
 
     def _swap(self, found: Sequence[Sorted]) -> list[Outcome]:
@@ -309,10 +310,12 @@ class SegmentKeeper:
             names = [name for name, _ in group]
             try:
                 change(group)
-            except (StaleEntry, FileNotFoundError):
+            except (StaleEntry, FileNotFoundError) as error:
                 state = self._log.catch_up()
-                if all(name in state.segments for name in names):
-                    raise  # no compaction: an object of the job is missing
+                if all(name in state.segments for name in names):  # no compaction
+                    if isinstance(error, FileNotFoundError):
+                        raise lost_object(self._storage, error) from error
+                    raise
                 return False
             self._delete(names)
         return True
@@ -325,6 +328,8 @@ class SegmentKeeper:
         return groups
 
     def _rewrite(self, name: str, leaving: Collection[str]) -> Segment | None:
+        if len(leaving) == self._log.state.segments[name].num_videos:
+            return None  # it need not be read, and may be lost
         return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)
 
     def _copy(self, name: str, is_kept: Callable[[str], bool]) -> Segment | None:

@@ -13,6 +13,7 @@ from pipeline.commits.exclusion import Work, at_work
 from pipeline.commits.id_ranges import id_ranges
 from pipeline.commits.job_record import read_record
 from pipeline.commits.log import CommitLog, StaleEntry, no_job
+from pipeline.commits.missing import lost_object
 from pipeline.commits.owner import Ownership, look, new_writer_id
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError, OwnedByAnother
@@ -131,10 +132,12 @@ def _merge_small(
     for merged in mergers.merge(tasks()):
         names = merged.task.names
         if merged.error is not None:
-            if isinstance(merged.error, FileNotFoundError) and not log.refresh().segments.keys() >= set(names):
-                _log.info("the job has changed one of %d segments meanwhile, so that they are not merged", len(names))
-            else:
+            if not isinstance(merged.error, FileNotFoundError):
                 errors.append(merged.error)
+            elif log.refresh().segments.keys() >= set(names):
+                errors.append(lost_object(storage, merged.error))
+            else:
+                _log.info("the job has changed one of %d segments meanwhile, so that they are not merged", len(names))
         elif merged.segment is not None and _commit(storage, log, merged.segment, names, check_fence):
             num_merged += len(names)
             made.append(merged.segment)

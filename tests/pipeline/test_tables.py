@@ -12,6 +12,7 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
+from pipeline.errors import StorageError
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
@@ -49,6 +50,21 @@ def test_videos_are_selected_by_id(job: tables.JobTables) -> None:
     assert job.videos(["c"])["status"].to_pylist() == ["failed"]
     assert job.masks(["d"]).to_table().num_rows == 0
     assert job.masks([]).to_table().schema.equals(MASKS)
+
+
+@pytest.mark.parametrize("table", ["masks", "tracks", "videos"])
+def test_rows_that_somebody_has_deleted_are_not_taken_for_rows_that_are_replaced(
+    disk_storage: JobStorage, tmp_path: Path, table: str
+) -> None:
+    """Who reads while a compaction is at work reads again. Here that would be for a minute, and in vain."""
+    _, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([segment := publish(disk_storage, tmp_path, labeled("a"))])
+    job = tables.open(disk_storage.uri)
+    (tmp_path / "job" / table / f"{segment.name}.parquet").unlink()
+    reads = {"masks": lambda: job.masks().to_table(), "tracks": job.tracks, "videos": job.videos}
+    with pytest.raises(StorageError, match=rf"{segment.name}\.parquet.* is missing, and the commit log counts") as told:
+        reads[table]()
+    assert not told.value.transient
 
 
 def test_masks_of_a_video_are_decoded_in_order(job: tables.JobTables) -> None:

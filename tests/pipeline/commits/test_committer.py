@@ -16,6 +16,7 @@ from pipeline.commits.log import CommitLog
 from pipeline.driver.results import JobLedger
 from pipeline.errors import LostOwnership, StorageError
 from pipeline.output.rows import Provenance
+from pipeline.output.schema import TABLES
 from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import SegmentWriter
 from pipeline.output.segments import read_footer
@@ -205,6 +206,25 @@ def test_a_clean_end_leaves_only_files_that_count(storage: JobStorage, tmp_path:
     entries = log.state.next_entry
     assert keeper.sweep() == 0
     assert log.state.next_entry == entries, "nothing to do writes nothing"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_lost_object_is_named_with_the_remedy_and_in_nobodys_way_who_needs_no_row_of_it(
+    disk_storage: JobStorage, tmp_path: Path, table: str
+) -> None:
+    """Somebody has deleted it, or a rule of the bucket has. A run that rewrote its segment ended with a traceback."""
+    log, keeper = driver(disk_storage, tmp_path)
+    lost = publish(disk_storage, tmp_path, labeled("a"), labeled("b"))
+    keeper.commit([lost, publish(disk_storage, tmp_path, labeled("c"))])
+    Path(disk_storage.uri, table, f"{lost.name}.parquet").unlink()
+    with pytest.raises(StorageError, match=rf"{table}/{lost.name}\.parquet is missing, and the .* put it back") as told:
+        keeper.forget(["a"])
+    assert not told.value.transient, "waiting does not bring it back"
+    assert set(log.state.finished) == {"a", "b", "c"}
+    again = publish(disk_storage, tmp_path, labeled("c", 9), labeled("d"))
+    keeper.commit([again])
+    keeper.forget(["a", "b"])
+    assert set(log.state.finished) == {"c", "d"}
 
 
 def test_a_driver_that_lost_the_job_deletes_nothing(disk_storage: JobStorage, tmp_path: Path) -> None:

@@ -323,7 +323,7 @@ def test_a_store_that_needs_a_single_driver_is_merged_for_a_job_that_has_one(tmp
 def test_a_missing_object_is_an_error_and_changes_nothing(disk_storage: JobStorage, tmp_path: Path, table: str) -> None:
     commit_segments(disk_storage, tmp_path / "spool", 3)
     next(Path(disk_storage.uri, table).glob("*.parquet")).unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match=rf"{table}/.*\.parquet is missing, and the commit log counts its rows"):
         compact(disk_storage, tmp_path / "spool")
     assert len(CommitLog(disk_storage, "reader").load().segments) == 3
 
