@@ -94,6 +94,7 @@ class Writer(VideoWriter):
     def _result_of(self, video: ExportVideo, track: PlannedTrack) -> dict[str, Any]:
         score, ids = track.row["predicted_iou_mean"], self._ids
         return {
+            "id": track.id,  # evaluators give ids of their own; ours are told by it
             "video_id": video.planned.number if ids is None else ids.video(video.video_id).id,
             "category_id": track.category_id if ids is None else ids.categories[track.category],
             "score": 0.0 if score is None else round(score, 6),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.export import door
-from pipeline.formats.label import Label, LabelBox
+from pipeline.formats.label import Label, LabelBox, ReadOptions
 from pipeline.formats.labels import read_labels
 from pipeline.prompts import door as prompts_door
 from tests.pipeline.formats.conftest import DrawnJob
@@ -198,6 +198,16 @@ def test_frames_that_lie_beside_the_masks_of_sa_v_are_no_masks(export_filmed: Ex
     folder = export_filmed("sa_v", "variant=png", "frame_step=2", "frames=jpg")
     assert list(folder.rglob("*.jpg"))
     assert by_mask(list(read_labels(str(folder), "auto"))).keys() == visible(filmed).keys()
+
+
+def test_results_of_youtube_vis_come_back_as_the_objects_that_they_are(drawn: DrawnJob, export: Export) -> None:
+    truth = export("youtube_vis", to="truth") / "annotations/instances_train.json"
+    folder = export("youtube_vis", "variant=results", to="results")
+    found = by_mask(list(read_labels(str(folder), "youtube_vis", ReadOptions(images=str(truth)))))
+    expected = visible(drawn)
+    assert found.keys() == expected.keys()
+    for key, label in found.items():
+        np.testing.assert_array_equal(pixels(label), expected[key])
 
 
 @pytest.mark.parametrize("words", [["davis"], ["sa_v", "variant=png", "frame_step=1"]], ids=str)
