@@ -48,6 +48,8 @@ class LabelFiles:
             return False, posixpath.dirname(path), (posixpath.basename(path),)
         found = [str(name)[len(path) :].strip("/") for name in filesystem.find(path)]
         names = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
+        if not names and filesystem.isdir(path):
+            raise InputError(f"{self.key}: {self.shown} is a folder without files; check the path")
         if not names:
             raise FileNotFoundError(path)
         return True, path, tuple(sorted(names))

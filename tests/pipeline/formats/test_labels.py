@@ -249,6 +249,14 @@ def test_codes_are_read_and_refused_as_by_the_reader_of_prompts(runs: list[int],
         assert mask is None or mask.counts == counts
 
 
+def test_a_folder_without_files_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").write_text("x")
+    with pytest.raises(InputError, match="is a folder without files; check the path"):
+        read_labels(str(tmp_path), "coco")
+    with pytest.raises(InputError, match="does not exist; check the path"):
+        read_labels(str(tmp_path / "none"), "coco")
+
+
 def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "task.zip").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"task\.zip is an archive; unpack it, and name the folder"):
