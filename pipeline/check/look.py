@@ -189,8 +189,9 @@ def _decode(reader: Reader) -> tuple[int, float]:
     started, num_frames = time.perf_counter(), 0
     with closing(reader.read()) as frames:
         for frame in frames:
-            if frame.picture is not None:
-                frame.picture.pixels(frame.picture.size_hw)
+            if frame.fault:  # an image of a folder that cannot be read costs its video this one frame
+                continue
+            frame.picture.pixels(frame.picture.size_hw)
             num_frames += 1
             if num_frames == _DECODED_FRAMES:
                 break

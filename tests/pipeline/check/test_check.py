@@ -20,6 +20,7 @@ from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import open_media
 from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.jobs import JobFolder
+from tests.support.media_files import encode_image, pictures
 
 __all__ = ["faulty_store"]
 
@@ -253,6 +254,23 @@ def test_a_store_that_does_not_answer_for_a_video_is_a_fault_of_that_video(
     assert found["a"].opened is not None
     assert found["b"].opened is None
     assert "nobody is at home" in found["b"].error
+
+
+@pytest.mark.slow
+def test_an_image_that_cannot_be_read_is_no_fault_of_its_folder(tmp_path: Path) -> None:
+    """The job labels the other images of the folder, and says so in the message of the video."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(encode_image(pictures(3)[number]))
+    (folder / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    job = JobFolder(tmp_path).write(["a"])
+    job.rewrite("videos", [job.rows("videos")[0] | {"uri": str(folder)}])
+    config = job.config("model=mini")
+    (found,) = look(list(plan_job(open_job(config)).items()), config, 10)
+    assert found.error == ""
+    assert found.opened is not None
+    assert (found.opened.num_frames, found.opened.decoded[0]) == (3, 2)
 
 
 @pytest.mark.slow
