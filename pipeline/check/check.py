@@ -40,7 +40,7 @@ def _check(config: JobConfig, record: RunRecord) -> End:
         if plan.num_to_label:
             check_device(config)
         volume, findings, again = Volume(), Findings(), Again.of(job, plan)
-        for one in look(list(plan.items()), job.config, config.check_videos):
+        for one in look(plan.items(), job.config, config.check_videos, num_items=plan.num_to_label):
             volume.add(one, config.propagate.direction, again.objects.by_video.get(one.item.video_id))
             findings.add(one)
         refused = [outcome.message for outcome in plan.refused()]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 from model import MediaError, Reader, VideoInfo, open_reader
 from pipeline.config.job_config import FramesConfig, JobConfig
@@ -27,6 +29,7 @@ from pipeline.storage.retry import Backoff
 from pipeline.video.media import open_media
 
 _PARALLEL = 8
+_ITEMS_AHEAD = 1 << 14  # 13 MB of videos to come, some of which are being opened
 _PATIENCE_SECONDS = 20.0
 _DECODED_FRAMES = 48  # of a video, to find out how fast videos of this kind are decoded here
 
@@ -92,34 +95,52 @@ class Looked:
 
 
 def look(
-    items: Sequence[WorkItem], config: JobConfig, num_opened: int, patience_seconds: float = _PATIENCE_SECONDS
+    items: Iterable[WorkItem],
+    config: JobConfig,
+    num_opened: int,
+    patience_seconds: float = _PATIENCE_SECONDS,
+    *,
+    num_items: int,
 ) -> Iterator[Looked]:
     """Every video in turn, with its prompts if the job has any. Of all, `num_opened` are opened, evenly spaced.
 
-    A store that does not answer for a video within `patience_seconds` is the fault of this video: the check goes on.
+    `num_items` is how many videos there are: they are taken as they are needed, because ten million take 8 GB. A store
+    that does not answer for a video within `patience_seconds` is the fault of this video: the check goes on.
 
     Raises `StorageError` if the storage of the tables does not answer.
     """
-    chosen = _evenly_spaced(len(items), num_opened)
+    chosen = _evenly_spaced(num_items, num_opened)
     backoff = Backoff(patience_seconds=patience_seconds)
     to_decode = set(sorted(chosen)[:: max(1, len(chosen) // 4)])
     with TableReaders(InputNaming.of(config)) as tables, ThreadPoolExecutor(_PARALLEL, "check") as pool:
-        opening = {
-            number: pool.submit(_open, items[number], config, tables, backoff, decodes=number in to_decode)
-            for number in sorted(chosen)
-        }
+
+        def opening(number: int, item: WorkItem) -> Future[Opened] | None:
+            if number not in chosen:
+                return None
+            return pool.submit(_open, item, config, tables, backoff, decodes=number in to_decode)
+
         try:
-            for number, item in enumerate(items):
+            for item, future in _ahead((item, opening(number, item)) for number, item in enumerate(items)):
                 prompts, error, opened = None if config.discover else VideoPrompts(()), "", None
                 try:
                     if prompts is not None:
                         prompts = read_prompts(item, config.storage_options, tables.prompts)
-                    opened = _result(opening.pop(number)) if number in opening else None
+                    opened = None if future is None else _result(future)
                 except (MediaError, InputError) as failure:
                     error = redact(str(failure))
                 yield _looked(item, prompts, opened, error)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ahead(
+    videos: Iterator[tuple[WorkItem, Future[Opened] | None]],
+) -> Iterator[tuple[WorkItem, Future[Opened] | None]]:
+    """The same, some thousand ahead of whoever takes them, so that several are being opened meanwhile."""
+    waiting = deque(islice(videos, _ITEMS_AHEAD))
+    while waiting:
+        yield waiting.popleft()
+        waiting.extend(islice(videos, 1))
 
 
 def _result(opening: Future[Opened]) -> Opened:

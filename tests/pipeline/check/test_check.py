@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from model.media.film_files import MAX_PIXELS
 from pipeline.check.look import look
 from pipeline.driver.job import open_job, plan_job
 from pipeline.inputs.write import prompts_table, write_table
-from pipeline.records import Status
+from pipeline.records import Status, WorkItem
 from pipeline.run import main
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import open_media
@@ -250,10 +251,32 @@ def test_a_store_that_does_not_answer_for_a_video_is_a_fault_of_that_video(
     faulty_store.before = staticmethod(refuse)
     config = job.config("model=mini")
     items = list(plan_job(open_job(config)).items())
-    found = {one.item.video_id: one for one in look(items, config, 10, patience_seconds=0.1)}
+    found = {one.item.video_id: one for one in look(items, config, 10, patience_seconds=0.1, num_items=2)}
     assert found["a"].opened is not None
     assert found["b"].opened is None
     assert "nobody is at home" in found["b"].error
+
+
+@pytest.mark.slow
+def test_videos_are_taken_as_they_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of ten million videos takes 8 GB."""
+    job = JobFolder(tmp_path).write(["a", "b", "c", "d", "e"])
+    config = job.config("model=mini")
+    plan = plan_job(open_job(config))
+    taken: list[str] = []
+
+    def items() -> Iterator[WorkItem]:
+        for item in plan.items():
+            taken.append(item.video_id)
+            yield item
+
+    monkeypatch.setattr("pipeline.check.look._ITEMS_AHEAD", 2)
+    found = look(items(), config, 2, num_items=plan.num_to_label)
+    names = [next(found).item.video_id]
+    assert len(taken) == 2
+    rest = list(found)
+    assert [*names, *(one.item.video_id for one in rest)] == taken == ["a", "b", "c", "d", "e"]
+    assert [one.item.video_id for one in rest if one.opened is not None] == ["c"]
 
 
 @pytest.mark.slow
@@ -267,7 +290,7 @@ def test_an_image_that_cannot_be_read_is_no_fault_of_its_folder(tmp_path: Path) 
     job = JobFolder(tmp_path).write(["a"])
     job.rewrite("videos", [job.rows("videos")[0] | {"uri": str(folder)}])
     config = job.config("model=mini")
-    (found,) = look(list(plan_job(open_job(config)).items()), config, 10)
+    (found,) = look(plan_job(open_job(config)).items(), config, 10, num_items=1)
     assert found.error == ""
     assert found.opened is not None
     assert (found.opened.num_frames, found.opened.decoded[0]) == (3, 2)
