@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
@@ -91,7 +92,7 @@ def table_of_texts(texts: Iterable[BoxText], id_column: str, text_columns: Itera
 
 
 def _has_rows(text: BoxText) -> bool:
-    return not text.stem or text.content.strip() not in (b"", b"[]")
+    return not text.stem or text.content.removeprefix(codecs.BOM_UTF8).strip() not in (b"", b"[]")
 
 
 def _with_ids(table: pa.Table, stem: str, id_column: str) -> pa.Table:
@@ -112,6 +113,7 @@ def _parsed(text: BoxText, text_columns: Iterable[str]) -> pa.Table:
 
 
 def _from_json(content: bytes) -> pa.Table:
+    content = content.removeprefix(codecs.BOM_UTF8)
     if content.lstrip().startswith(b"["):
         rows: Any = json.loads(content)
         if not all(isinstance(row, dict) for row in rows):
@@ -120,7 +122,12 @@ def _from_json(content: bytes) -> pa.Table:
         return pa.table({name: [row.get(name) for row in rows] for name in names})
     import pyarrow.json as pa_json
 
-    return pa_json.read_json(io.BytesIO(content))
+    table = pa_json.read_json(io.BytesIO(content))
+    # Arrow makes times of texts that look like some, and JSON has none: a video may be called 2026-11-29.
+    texts = [pa.field(column.name, pa.string()) for column in table.schema if pa.types.is_timestamp(column.type)]
+    if not texts:
+        return table
+    return pa_json.read_json(io.BytesIO(content), parse_options=pa_json.ParseOptions(explicit_schema=pa.schema(texts)))
 
 
 def _from_csv(content: bytes, separator: str, text_columns: Iterable[str]) -> pa.Table:

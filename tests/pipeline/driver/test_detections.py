@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig
+from pipeline.driver.box_texts import BoxText, table_of_texts
 from pipeline.driver.detections import as_parquet
 from pipeline.driver.job import open_job, plan_job
 from pipeline.errors import ConfigError, InputError
@@ -159,3 +161,22 @@ def test_text_is_read_anew_where_columns_get_other_names_and_a_question_mark_is_
 def test_a_glob_that_matches_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"detections: .*none.*json: the glob matches no file"):
         plan_job(open_job(config(tmp_path, "none*.json")))
+
+
+def test_a_video_of_lines_in_json_may_be_called_as_a_date(tmp_path: Path) -> None:
+    """Arrow takes such texts for times, and then no row could name the video."""
+    job = config(tmp_path, "boxes.jsonl")
+    (tmp_path / "videos" / "2026-11-29 08:00:00.mp4").touch()
+    box = '{"video_id": "2026-11-29 08:00:00", "category": "2026-11-29", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}\n'
+    (tmp_path / "boxes.jsonl").write_text(box)
+    (row,) = pq.read_table(published(job)).to_pylist()
+    assert (row["video_id"], row["category"]) == ("2026-11-29 08:00:00", "2026-11-29")
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}]', "video_id,box\na,1\n"]
+)
+def test_text_may_begin_with_the_mark_that_windows_programs_write(tmp_path: Path, text: str) -> None:
+    kind = "json" if text.startswith("[") else "csv"
+    read = table_of_texts([BoxText(f"boxes.{kind}", "", codecs.BOM_UTF8 + text.encode())], "video_id", ["video_id"])
+    assert read["video_id"].to_pylist() == ["a"]
