@@ -114,3 +114,8 @@ DETECTIONS_IN: tuple[InputColumn, ...] = (
 
 STANDARD: tuple[str, ...] = tuple(dict.fromkeys(column.name for column in (*VIDEOS_IN, *PROMPTS_IN, *DETECTIONS_IN)))
 """All names of columns, for which a table may have others (`columns.NAME=`)."""
+
+TEXTS: frozenset[str] = frozenset(
+    column.name for column in (*VIDEOS_IN, *PROMPTS_IN, *DETECTIONS_IN) if column.allowed == _STRING
+)
+"""Those of them that hold texts."""

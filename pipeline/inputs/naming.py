@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,10 +22,11 @@ import pyarrow.compute as pc
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import BOX_TOLD, FORMS, converted, target_column
-from pipeline.inputs.columns import STANDARD, is_number
+from pipeline.inputs.columns import STANDARD, TEXTS, is_number
 from pipeline.redact import redact_uri
 
 _FIELD = re.compile(r"\{([^{}]+?)(?::0?(\d+)d?)?\}")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _KEPT = "kept:"
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -108,7 +110,7 @@ def sources(schema: pa.Schema, file: str, naming: Naming, metadata: Any = None) 
         elif (column := _first(schema.names, given, name.removeprefix(_KEPT))) is not None:
             found[name] = Source((column,), schema.field(column).type, partial(_column, column), column)
         elif (column := _first(folders, given, name.removeprefix(_KEPT))) is not None:
-            kind, value = _constant(folders[column])
+            kind, value = _constant(folders[column], is_text=name in TEXTS)
             found[name] = Source((), kind, partial(_repeated, value, kind), f"{column}={folders[column]}")
     if not {"uri", "bytes"} & found.keys():
         found |= _structs_of_videos(schema, file, naming, metadata)
@@ -240,15 +242,18 @@ def _struct_field(column: str, inner: str, batch: pa.RecordBatch) -> pa.Array:
     return pc.struct_field(batch.column(column), inner)
 
 
-def _constant(value: str | None) -> tuple[pa.DataType, Any]:
-    """The type and the value of a partition: a whole number, a number or a text."""
+def _constant(value: str | None, *, is_text: bool) -> tuple[pa.DataType, Any]:
+    """The type and the value of a partition: a whole number, a number or a text.
+
+    A standard column of texts has a text: a video may be called 007. What Python alone takes for a number, as
+    `2026_11`, is a text.
+    """
     if value is None:
         return pa.null(), None
-    for kind, of in ((pa.int64(), int), (pa.float64(), float)):
-        try:
-            return kind, of(value)
-        except ValueError:
-            continue
+    if not is_text and _NUMBER.fullmatch(value):
+        for kind, of in ((pa.int64(), int), (pa.float64(), float)):
+            with suppress(ValueError, OverflowError):
+                return kind, pa.scalar(of(value), kind).as_py()
     return pa.string(), value
 
 
@@ -267,7 +272,14 @@ def _template(text: str, folders: Mapping[str, str | None], batch: pa.RecordBatc
     ]
     made = []
     for values in zip(*columns, strict=True):
-        texts = [str(value).zfill(width) for value, width in zip(values, widths, strict=True)]
+        texts = [_filled(value, width) for value, width in zip(values, widths, strict=True)]
         joined = "".join(part for pair in zip(pieces, [*texts, ""], strict=True) for part in pair)
-        made.append(None if None in values else joined)
+        made.append(None if any(value is None or value != value for value in values) else joined)
     return pa.array(made, pa.string())
+
+
+def _filled(value: Any, width: int) -> str:
+    """A value as text. One that is filled up with zeros is a whole number, of which pandas may have made a float."""
+    if width and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).zfill(width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,28 @@ def test_partitions_are_columns_and_no_folders_that_uris_count_from(tmp_path: Pa
     one_file = next((tmp_path / "v").rglob("*train/*.parquet"))
     (item,) = plan_of(one_file, tmp_path / "p").items()
     assert item.source.uri == str(one_file.parent / "clips" / "a.mp4")  # the folder of the file that was named
+
+
+@pytest.mark.parametrize("name", ["007", "12", "2026_11", "1e5", "inf", " 7", "9" * 20])
+def test_a_folder_of_a_column_of_texts_says_a_text_whatever_it_looks_like(tmp_path: Path, name: str) -> None:
+    folders = f"video_id={name}/category={name}/split={name}"
+    file = write(tmp_path / folders / "p.parquet", {**PROMPT, "uri": ["/clips/a.mp4"]})
+    (item,) = plan_of(None, tmp_path, "keep_columns=split").items()
+    assert item.video_id == name
+    names = naming("keep_columns=split", videos=None)
+    with TableReaders(names) as readers:
+        (found,) = read_prompts(item, None, readers.prompts, ["split"]).objects
+    assert found.category == name
+    number = {"007": 7, "12": 12, "1e5": 1e5, "9" * 20: 1e20}.get(name, name)
+    assert json.loads(found.kept or "") == {"split": number}, f"{file}: further columns may be numbers"
+
+
+def test_whole_numbers_that_pandas_made_floats_of_are_filled_up_with_zeros(tmp_path: Path) -> None:
+    """It does so where one of them is missing."""
+    episodes = {"index": [1.0, None, 12.0], "part": [0.5, 1.0, 2.0], "uri": ["a.mp4", "b.mp4", "c.mp4"]}
+    videos = write(tmp_path / "v.parquet", episodes)
+    prompts = write(
+        tmp_path / "p.parquet", {"id": ["ep 001 0.5", "ep 012 2.0"], **{k: v * 2 for k, v in PROMPT.items()}}
+    )
+    keys = "columns.video_id=ep {index:03d} {part}", "columns.prompts_video_id=id"
+    assert {item.video_id for item in plan_of(videos, prompts, *keys).items()} == {"ep 001 0.5", "ep 012 2.0"}
