@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config.fields import defaults, keys
 from pipeline.config.job_config import JobConfig, from_hydra
+from pipeline.config.job_text import values_of
 from pipeline.errors import ConfigError
 from pipeline.redact import HIDDEN, redact, redact_uri
 from pipeline.storage.faults import is_from_storage
@@ -71,7 +72,7 @@ def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None)
     if known is not None:
         return known
     text, folder = _read_job(job, backoff or Backoff())
-    return _composed(_with_defaults(_parse(text, job), job), folder, overrides)
+    return _composed(_with_defaults(values_of(text, job), job), folder, overrides)
 
 
 def _of_known_layers(job: str, overrides: Sequence[str]) -> DictConfig | None:
@@ -98,7 +99,7 @@ def _of_known_layers(job: str, overrides: Sequence[str]) -> DictConfig | None:
 def _layers(job: str, choices: tuple[str, ...]) -> DictConfig:
     """What is below the command line. It is shared: whoever changes it takes a copy."""
     text, folder = _read_job(job, Backoff())
-    return _composed(_with_defaults(_parse(text, job), job), folder, choices)
+    return _composed(_with_defaults(values_of(text, job), job), folder, choices)
 
 
 @cache
@@ -108,7 +109,7 @@ def _parser() -> OverridesParser:
 
 def composed_of(names: Sequence[str], job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> DictConfig:
     """The same with these keys of the job file alone, whatever is wrong with its others."""
-    values = _parse(_read_job(job, backoff or Backoff())[0], job)
+    values = values_of(_read_job(job, backoff or Backoff())[0], job)
     kept = {key: value for key, value in values.items() if str(key).partition(".")[0] in names}
     return _composed(_with_defaults(kept, job), "", overrides)
 
@@ -188,44 +189,6 @@ def _read_remote(uri: str) -> str:
     filesystem, path = open_filesystem(uri)
     content: bytes = filesystem.cat_file(path)
     return content.decode("utf-8")
-
-
-def _check_once_each(root: Any) -> None:
-    """Raises `ValueError` for a key that stands twice: the last one would count, and the first go without a word.
-
-    What an alias names again is looked at once, because it may name itself.
-    """
-    waiting, looked_at = [root], set[int]()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in looked_at or not isinstance(node, yaml.CollectionNode):
-            continue
-        looked_at.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-            continue
-        seen = set()
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else key
-            if name in seen:
-                raise ValueError(f"{name} stands twice in one place, again in line {key.start_mark.line + 1}")
-            seen.add(name)
-            waiting.append(value)
-
-
-def _parse(text: str, job: str) -> dict[str, Any]:
-    try:
-        _check_once_each(yaml.compose(text, yaml.SafeLoader))
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise ConfigError(f"conf={job} is not YAML: {error}") from error
-    except ValueError as error:
-        raise ConfigError(f"conf={job}: {error}; keep one of them") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"conf={job}: expected keys with values, got {type(values).__name__}")
-    return values
 
 
 def _with_defaults(values: dict[str, Any], job: str) -> dict[str, Any]:
