@@ -278,7 +278,7 @@ def _check_readable(words: Sequence[str], typed: Sequence[str]) -> None:
 
 @cache
 def _paths() -> frozenset[str]:
-    """Keys whose values are paths or URIs."""
+    """Keys whose values are taken letter by letter, such as paths and URIs."""
     return frozenset(key.path for key in keys(JobConfig) if key.is_as_typed)
 
 

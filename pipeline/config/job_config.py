@@ -44,7 +44,7 @@ class ModelConfig(Group):
     checkpoint: Annotated[str, AsTyped("a name, path, URI or id of the Hub")] = Field(
         description="The weights: a name that maskmill ships (mini), a folder, an fsspec URI or an id of the Hub."
     )
-    revision: str | None = Field(
+    revision: Annotated[str | None, AsTyped("a branch, tag or commit")] = Field(
         default=None, description="A branch, tag or commit of the Hub's repository; null is its main branch."
     )
     dtype: Literal["auto", "float32", "bfloat16", "autocast"] = Field(
@@ -173,7 +173,7 @@ class JobConfig(Group):
     output: OptionalPlace = Field(
         default=None, description="The folder or URI of the job, where its tables and its log lie."
     )
-    date: str = Field(
+    date: Annotated[str, AsTyped("today, yesterday or a date")] = Field(
         default="today",
         description="What {date} means in videos, prompts, corrections, detections, output and log_file: today, "
         "yesterday, or a date as 2026-11-29, for a night that fell out.",

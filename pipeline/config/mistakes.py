@@ -56,8 +56,10 @@ def _explain(group: type[Group], mistake: ErrorDetails) -> str:
         case "dict_type":
             return f"{path}={value}: expected keys with values, as in {path}.key=value"
         case "tuple_type":
-            return f"{path}={value}: expected a list, as in {path}=[a,b]"
+            return f"{path}={_shown(value)}: expected a list, as in {path}=[a,b]"
     key = next((key for key in keys(group) if key.path == path), None)
+    if key and not key.choices and mistake["type"] == "string_type" and len(names) < len(mistake["loc"]):
+        return f"{path}=[…]: {_shown(value)} in the list is no text; put it in quotes, as in '{path}=[\"{value}\"]'"
     return _refused(key, path, value) if key else f"{path}={value!r}: {mistake['msg']}"
 
 
@@ -78,7 +80,12 @@ def _refused(key: Key, path: str, value: Any) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
     if key.bounds and is_number and not (isinstance(value, float) and key.expects.startswith("a whole")):
         return f"{path}={value:.10g}: allowed is {key.bounds}"
-    return f"{path}={'null' if value is None else repr(value)}: expected {key.expects}"
+    return f"{path}={_shown(value)}: expected {key.expects}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it may have been typed."""
+    return "null" if value is None else repr(value)
 
 
 def _suggestion(group: type[Group], names: Sequence[str], typed: Sequence[str]) -> str:

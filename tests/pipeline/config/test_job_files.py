@@ -48,3 +48,27 @@ def test_a_value_means_what_it_means_on_the_command_line(tmp_path: Path, text: s
 def test_what_yaml_would_take_otherwise_than_it_was_meant_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'1:30' is no duration: give one as 4h"):
         config_of(tmp_path, "stop_after: 1:30")
+
+
+@pytest.mark.parametrize("revision", ["1234567", "12e4567", "0123456"])
+def test_a_commit_of_digits_is_taken_letter_by_letter(revision: str) -> None:
+    config = job_config("label", [*PLACES, f"model.revision={revision}", "date=20261129"])
+    assert (config.model.revision, config.date) == (revision, "20261129")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("retry=null", "retry=null: expected a list, as in retry=[a,b]"),
+        ("keep_columns=7", "keep_columns=7: expected a list, as in keep_columns=[a,b]"),
+        (
+            "keep_columns=[a,7]",
+            "keep_columns=[…]: 7 in the list is no text; put it in quotes, as in 'keep_columns=[\"7\"]'",
+        ),
+    ],
+)
+def test_a_mistake_in_a_list_is_shown_as_it_was_typed(word: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job_config("label", [*PLACES, word])
+    assert str(caught.value) == message
+    assert job_config("label", [*PLACES, 'keep_columns=["7"]']).keep_columns == ("7",)
