@@ -9,24 +9,30 @@ import pyarrow as pa
 
 from pipeline.commits.job_record import JobRecord
 from pipeline.config.job_config import JobConfig
+from pipeline.driver.detections import as_parquet
 from pipeline.ids import IdIndex
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.file_rules import FileRules
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.videos import read_videos
+from pipeline.storage.job_storage import JobStorage
 
 
-def sources_of(config: JobConfig, record: JobRecord, uris: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
+def sources_of(
+    config: JobConfig, record: JobRecord, storage: JobStorage, uris: Mapping[str, str | None]
+) -> dict[str, dict[str, Any]]:
     """`uri`, `start_seconds` and `end_seconds` of these videos, as the job's tables have them now.
 
     `uris` by id are what the job's rows say, for those that no table has any more. A video whose bytes lie in a table
     has none.
     """
     before = record.job_config()
+    # A table of prompts or boxes that lies among the videos is none of videos, and keys of columns may be its own.
+    boxes = None if before.prompts else as_parquet(_with_own_access(before, config), storage)
     read = InputTables(
         config.videos or before.videos,
-        before.prompts,
+        before.prompts if boxes is None else boxes.read_from,
         config.storage_options,
         naming=InputNaming.of(before),
         corrections=before.corrections or (),
@@ -43,3 +49,8 @@ def sources_of(config: JobConfig, record: JobRecord, uris: Mapping[str, str | No
             if uri is not None:
                 found[video_id] = {"uri": uri, "start_seconds": times.start_seconds, "end_seconds": times.end_seconds}
     return found
+
+
+def _with_own_access(before: JobConfig, config: JobConfig) -> JobConfig:
+    """The config of a job with the credentials of this run, because a job keeps none."""
+    return before.model_copy(update={"storage_options": config.storage_options})

@@ -99,7 +99,7 @@ def _planned(config: JobConfig, verify: VerifyConfig) -> pa.Table:
 def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, walks: pa.Table) -> None:
     """Tables of videos and prompts for the walks: the sure mask of each track is its only prompt."""
     rows = walks.to_pylist()
-    found = sources_of(config, record, {row["video_id"]: row["uri"] for row in rows})
+    found = sources_of(config, record, storage, {row["video_id"]: row["uri"] for row in rows})
     cuts = {row["video_id"]: row["cuts_seconds"] for row in rows}
     missing = {row["video_id"] for row in rows} - found.keys()
     if missing:
