@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+import unicodedata
 from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 
@@ -66,13 +67,25 @@ def did_you_mean(unknown: Iterable[str], ids: Sequence[str]) -> str:
             close = difflib.get_close_matches(name, list(islice(ids, _MOST_COMPARED)), n=1, cutoff=0.8)
             meant = close[0] if close else None
         if meant is not None:
-            return f"; did you mean {meant!r} by {name!r}?"
+            return f"; did you mean {meant!r} by {name!r}?{_how_they_differ(meant, name)}"
     return ""
 
 
+def _how_they_differ(meant: str, name: str) -> str:
+    """What is said of two names that look the same: macOS writes é in the name of a file as e and an accent."""
+    if _composed(meant) != _composed(name):
+        return ""
+    form, are = ("NFC", "one with their letters") if _composed(meant) == meant else ("NFD", "characters of their own")
+    return f" In the former, accents are {are}: change yours by unicodedata.normalize('{form}', …) of Python"
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def _core(name: str) -> str:
-    """A name without its folder and its suffix, in lower case."""
-    return posixpath.splitext(posixpath.basename(name.replace("\\", "/")))[0].casefold()
+    """A name without its folder and its suffix, in lower case, its accents in one with their letters."""
+    return _composed(posixpath.splitext(posixpath.basename(name.replace("\\", "/")))[0].casefold())
 
 
 def _some(ids: Sequence[str]) -> str:
