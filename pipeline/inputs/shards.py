@@ -75,6 +75,7 @@ class ParquetShards:
         self._columns = {column.name: column for column in columns}
         self._options = storage_options
         self._naming = naming or Naming()
+        self._with_ids: set[str] = set()  # files that were read and have a column of ids
         found = self._call(uri, lambda: table_files(key, uri, storage_options, left_out))
         self.files, self.folders = found.files, found.folders
         self._stems = dict(zip(found.files, found.stems, strict=False)) if key != "videos" else {}
@@ -95,7 +96,8 @@ class ParquetShards:
         """Stream these columns, file after file. A column that a file lacks comes as nulls.
 
         With `video_ids`, row groups are left out whose statistics say that they have no row of these videos, and files
-        that lie beside others.
+        that lie beside others. Where the first file lies beside a video, another one that has ids is known as such once
+        all were read.
 
         Raises `InputError` for a file that cannot be read or has wrong types, `StorageError` if storage does not
         answer.
@@ -104,7 +106,8 @@ class ParquetShards:
             (None, frozenset[str]()) if video_ids is None else (sorted(video_ids), frozenset(video_ids))
         )
         for number, file in enumerate(self.files):
-            if wanted_ids is not None and self._are_beside and self._stems.get(file) not in any_of:
+            is_beside = self._are_beside and file not in self._with_ids
+            if wanted_ids is not None and is_beside and self._stems.get(file) not in any_of:
                 continue
             with closing(self._shard(file)) as shard:
                 parquet = self._call(file, shard.parquet)
@@ -172,7 +175,9 @@ class ParquetShards:
     def _sources(self, file: str, parquet: pq.ParquetFile) -> dict[str, Source]:
         """Where the columns of this table come from in a file."""
         known = sources(parquet.schema_arrow, file, self._naming, parquet.metadata)
-        if "video_id" not in known and "video_id" not in self._naming.names and file in self._stems:
+        if "video_id" in known:
+            self._with_ids.add(file)
+        elif "video_id" not in self._naming.names and file in self._stems:
             known["video_id"] = constant(self._stems[file])  # the file lies beside its video
         return {name: source for name, source in known.items() if name in self._columns}
 

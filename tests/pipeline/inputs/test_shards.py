@@ -343,3 +343,14 @@ def test_row_groups_without_the_wanted_videos_are_not_read(tmp_path: Path) -> No
     assert read("v", "w") == []
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet", row_group_size=2, write_statistics=False)
     assert len(read("v7")) == 8, "nothing is known of what is in them"
+
+
+def test_a_table_with_ids_among_files_beside_their_videos_is_read_of_its_videos(tmp_path: Path) -> None:
+    """The objects of a video whose prompts have changed are read again, and none of them must be missing then."""
+    beside = {name: column for name, column in PROMPTS.items() if name != "video_id"}
+    for name in ("a", "c"):
+        write(tmp_path / f"{name}.prompts.parquet", beside)
+    write(tmp_path / "more.parquet", PROMPTS | {"video_id": ["b"]})
+    prompts = ParquetShards("prompts", str(tmp_path), PROMPTS_IN)
+    assert ids(prompts) == ["a", "c", "b"]
+    assert [batch.rows.column(0).to_pylist() for batch in prompts.read(["video_id"], ["a", "b"])] == [["a"], ["b"]]
