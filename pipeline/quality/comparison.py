@@ -6,7 +6,7 @@ Legend: T frames on which both outputs have labeled the video.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pipeline.arrays import Int64Array
 from pipeline.errors import InputError
 from pipeline.quality.alignment import AlignedFrames, ObjectMatch, align_frames, match_objects
-from pipeline.quality.evaluation import Rules, evaluate_video
+from pipeline.quality.evaluation import Rules, SameObjects, evaluate_video
 from pipeline.quality.masks import TrackMasks, VideoMasks, track_counts
 from pipeline.quality.pairs import score_pairs
 
@@ -47,10 +47,14 @@ AS_GOOD = 0.0005
 
 @dataclass(frozen=True)
 class VideoDifference:
-    """The rows of a video (see `TRACKS`), and how many frames one output alone has labeled."""
+    """The rows of a video (see `TRACKS`), and how many frames one output alone has labeled.
+
+    `same` are the objects of the truth, if there is one, that one of the outputs has.
+    """
 
     rows: list[dict[str, Any]]
     num_unpaired: int
+    same: SameObjects = field(default_factory=SameObjects)
 
 
 def compare_video(
@@ -70,9 +74,8 @@ def compare_video(
     in_both = {other for _, other in pairs}
     pairs += [(None, other) for other in b.tracks if other not in in_both]
     rows = [_row(a, b, frames, *pair) for pair in pairs]
-    if true is not None:
-        _add_scores(rows, (a, b), frames, true, rules or Rules())
-    return VideoDifference(rows, frames.num_unpaired + len(b.frames_T) - len(frames.true_T))
+    same = SameObjects() if true is None else _add_scores(rows, (a, b), frames, true, rules or Rules())
+    return VideoDifference(rows, frames.num_unpaired + len(b.frames_T) - len(frames.true_T), same)
 
 
 def _row(a: VideoMasks, b: VideoMasks, frames: AlignedFrames, in_a: str | None, in_b: str | None) -> dict[str, Any]:
@@ -105,8 +108,9 @@ def _add_scores(
     frames: AlignedFrames,
     true: VideoMasks,
     rules: Rules,
-) -> None:
+) -> SameObjects:
     """Score both outputs on the same frames: those that both have labeled, without those that either was told."""
+    same = SameObjects()
     names = [(row["object_id"] if row["difference"] != "only_b" else None, row["object_id_b"]) for row in rows]
     for number, key in enumerate(("j_and_f_a", "j_and_f_b")):
         side, other = sides[number], sides[1 - number]
@@ -116,12 +120,15 @@ def _add_scores(
             if here is not None and there is not None:
                 told[here] = other.tracks[there]
         shared = _on_frames(side, frames.true_T, told)
-        found = {row["object_id"]: row["j_and_f"] for row in evaluate_video(shared, true, rules, "truth").rows}
+        scores = evaluate_video(shared, true, rules, "truth")
+        same.add(scores.same)
+        found = {row["object_id"]: row["j_and_f"] for row in scores.rows}
         for row, pair in zip(rows, names, strict=True):
             row[key] = found.get(pair[number]) if pair[number] is not None else None
     for row in rows:
         if row["j_and_f_a"] is not None and row["j_and_f_b"] is not None:
             row["gain"] = row["j_and_f_b"] - row["j_and_f_a"]
+    return same
 
 
 def _on_frames(video: VideoMasks, frames: Int64Array, told: Mapping[str, TrackMasks]) -> VideoMasks:

@@ -55,6 +55,28 @@ class Rules:
     frames: FrameMatch = "index"
 
 
+@dataclass
+class SameObjects:
+    """In how many videos an object of the truth is one of the output, and what to say where it is so in none.
+
+    Of one video they may be others: of two objects one has failed, or a reviewer has added one. Where they are others
+    in all videos, the truth calls them otherwise.
+    """
+
+    num_videos: int = 0
+    strange: str = ""
+
+    def add(self, other: SameObjects) -> None:
+        """Count further videos."""
+        self.num_videos += other.num_videos
+        self.strange = self.strange or other.strange
+
+    def check(self) -> None:
+        """Raises `InputError` where objects are others in all videos."""
+        if self.strange and not self.num_videos:
+            raise InputError(self.strange)
+
+
 @dataclass(frozen=True)
 class VideoScores:
     """The rows of a video (see `OBJECTS`), its paired frames and objects, and predicted objects without a true one."""
@@ -63,6 +85,7 @@ class VideoScores:
     frames: AlignedFrames
     matched: Mapping[str, str | None]
     num_extra: int
+    same: SameObjects
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,7 @@ class _Scored:
 def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: str) -> VideoScores:
     """Scores of the true objects of a video. `side` says in messages where the truth is from.
 
-    Raises `InputError` where the two have masks of different sizes, no frame or no object in common.
+    Raises `InputError` where the two have masks of different sizes, or no frame in common.
     """
     check_comparable(predicted, true, side)
     frames = align_frames(predicted, true, rules.frames, side)
@@ -88,8 +111,9 @@ def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: 
             f"({_range(predicted.frames_T)}); where the truth counts frames otherwise, give frames=time"
         )
     matched = match_objects(predicted, true, frames, rules.match)
-    if rules.match == "id" and predicted.tracks and true.tracks and not any(matched.values()):
-        raise InputError(
+    same = SameObjects(num_videos=int(any(matched.values())))
+    if rules.match == "id" and predicted.tracks and true.tracks and not same.num_videos:
+        same.strange = (
             f"{side}: video {true.video_id!r} has the objects {_listed(true.tracks)}, the output has "
             f"{_listed(predicted.tracks)}: none is the same; give match=iou to pair them by overlap"
         )
@@ -106,7 +130,7 @@ def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: 
     ]
     for row in rows:
         row["video_id"] = true.video_id
-    return VideoScores(rows, frames, matched, len(set(predicted.tracks) - set(matched.values())))
+    return VideoScores(rows, frames, matched, len(set(predicted.tracks) - set(matched.values())), same)
 
 
 def check_comparable(predicted: VideoMasks, true: VideoMasks, side: str) -> None:

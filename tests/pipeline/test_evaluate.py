@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.compare import door as compare_door
 from pipeline.evaluate import door
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
@@ -182,6 +183,25 @@ def test_objects_with_other_ids_are_paired_by_overlap(
         key: row["j_and_f"] for key, row in expected.items()
     }
     assert rows["gaps", "107"]["object_id"] == "7"
+
+
+@pytest.mark.slow
+def test_objects_that_are_others_in_one_video_alone_count_as_never_found(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = truth() | {"late": {8: truth()["late"][1]}}
+    table = write_table(tmp_path / "other.parquet", other)
+    rows, _ = evaluate((folders[0], table), tmp_path / "to")
+    assert rows["late", "8"]["object_id"] is None
+    assert rows["gaps", "7"]["object_id"] == "7"
+    told = capsys.readouterr().out
+    assert "1 object of the truth that the output lacks: counted as never found" in told
+    assert "3 objects of the output without a true one: they do not count" in told
+    door_of_both = [f"a={folders[0]}", f"b={folders[0]}", f"truth={table}"]
+    assert compare_door(door_of_both) == 0
+    table = write_table(tmp_path / "all.parquet", {"late": other["late"]})
+    assert compare_door([*door_of_both[:2], f"truth={table}", "videos=late"]) == 2
+    assert "none is the same; give match=iou" in capsys.readouterr().err
 
 
 @pytest.mark.slow
