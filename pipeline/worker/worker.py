@@ -8,7 +8,6 @@ and publish (`publisher`) meanwhile. Videos that can step at the same time share
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -52,7 +51,7 @@ class Worker:
         self._equipment: Equipment | None = None
         self._videos: Lane[VideoInFlight] = Lane(1)
         self._news = _News()
-        self._stop = threading.Event()
+        self._is_stopping = False
 
     # What the driver calls
 
@@ -81,7 +80,7 @@ class Worker:
             end = WorkerEnd(describe(error), is_broken=True)
             if not isinstance(error, WorkerBroken):
                 self._give_back_untouched()
-        if self._stop.is_set():
+        if self._is_stopping:
             self._give_back_all()
             end = WorkerEnd("SIGTERM; it has given its videos back", is_broken=False)
         if end is not None:
@@ -96,8 +95,9 @@ class Worker:
 
     def stop(self) -> None:
         """Make a running `work` finish soon, with everything published or given back. A signal handler may call it."""
-        # Nothing is woken, because the thread that a signal interrupts may hold the lock for it.
-        self._stop.set()
+        # Nothing is woken and no lock is taken, because the thread that a signal interrupts may hold it. It may be here
+        # already, for the signal before.
+        self._is_stopping = True
 
     def close(self) -> None:
         """Delete what lies on this machine's disk."""
@@ -146,7 +146,7 @@ class Worker:
         return room or bool(self._news.returned or self._news.storage_errors)
 
     def _goes_on(self, deadline: float) -> bool:
-        return not self._stop.is_set() and time.monotonic() < deadline
+        return not self._is_stopping and time.monotonic() < deadline
 
     def _advance(self, batch: Sequence[VideoInFlight]) -> None:
         """Compute one frame of each of these videos."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -94,6 +98,26 @@ def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[s
     assert report.returned == (items["c"],)
     assert outcomes([report]) == {"b": Status.OK}
     assert report.end == WorkerEnd("SIGTERM; it has given its videos back", is_broken=False)
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_second_signal_in_the_middle_of_the_first_one_blocks_no_worker(worker: Worker, moment: int) -> None:
+    calls = itertools.count()
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and next(calls) == moment:
+            sys.setprofile(None)
+            worker.stop()
+
+    def signals() -> None:
+        sys.setprofile(interrupt)
+        worker.stop()
+        sys.setprofile(None)
+
+    thread = threading.Thread(target=signals, daemon=True)
+    thread.start()
+    thread.join(10.0)
+    assert not thread.is_alive()
 
 
 @pytest.mark.slow
