@@ -32,6 +32,7 @@ class Failure(Enum):
     ENVIRONMENT = "the worker could not start"
     STORAGE = "the store or Hub of the weights did not answer the worker"
     STOPPED = "the worker was asked to stop"
+    SHUT_OUT = "the store of the output refused the worker"
 
 
 @dataclass(frozen=True)

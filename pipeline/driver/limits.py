@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.config.worker_config import WorkerConfig
 from pipeline.driver.clock import Clock
-from pipeline.records import Outcome, Status
+from pipeline.records import Outcome, Report, Status
 from pipeline.text import counted
 
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -110,3 +110,31 @@ class StorageOutage:
     def is_too_long(self) -> bool:
         """Whether storage has been away for longer than the job waits for it."""
         return self._away_since is not None and self._clock() - self._away_since > self._patience_seconds
+
+
+class ShutOut:
+    """Which workers cannot publish what they have labeled, while others can: the store is not away.
+
+    Such a worker would label on, and lose all of that at its end.
+    """
+
+    def __init__(self, clock: Clock, patience_seconds: float) -> None:
+        self._clock = clock
+        self._patience_seconds = patience_seconds
+        self._refused_since: dict[str, float] = {}
+        self._published_at = 0.0
+
+    def is_to_go(self, report: Report) -> bool:
+        """Note a report. Returns whether its worker was refused for too long, and others published meanwhile."""
+        now = self._clock()
+        if report.segments or not report.unflushed:
+            self._refused_since.pop(report.worker_id, None)
+            self._published_at = now if report.segments else self._published_at
+        elif len(report.storage_errors) > len(report.returned):  # the others are of videos that could not be read
+            since = self._refused_since.setdefault(report.worker_id, now)
+            return now - since > self._patience_seconds and self._published_at > since
+        return False
+
+    def forget(self, worker_id: str) -> None:
+        """This worker is gone."""
+        self._refused_since.pop(worker_id, None)

@@ -14,7 +14,7 @@ from pipeline.driver.bad_nodes import BadNodes
 from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.hosts import host_of, is_dead
-from pipeline.driver.limits import FailureBudget, Limits, StorageOutage
+from pipeline.driver.limits import FailureBudget, Limits, ShutOut, StorageOutage
 from pipeline.driver.log_file import log_video
 from pipeline.driver.progress import Progress
 from pipeline.driver.receipts import Ledger, Receipts, Submit, in_a_thread
@@ -82,6 +82,7 @@ class Loop:
         # Apart from the others, because workers that go on say nothing of whether the log can be written from here.
         self._no_commits = StorageOutage(self._clock, limits.storage_patience_seconds)
         self._no_commit_before = 0.0
+        self._shut_out = ShutOut(self._clock, limits.storage_patience_seconds)
         self._budget = FailureBudget(max_failed_fraction=1.0)
         self._refusals: dict[str, str] = {}  # what storage said last of a video
 
@@ -187,6 +188,10 @@ class Loop:
                 self._workers.kill(event.worker_id)
                 failure = Failure.AMBIGUOUS if end.is_broken else Failure.STOPPED
                 self._lose(Lost(event.worker_id, failure, end.reason))
+            elif self._shut_out.is_to_go(event.report):
+                self._workers.kill(event.worker_id)
+                message = f"it cannot publish its videos, and others can: {event.report.storage_errors[-1]}"
+                self._lose(Lost(event.worker_id, Failure.SHUT_OUT, message))
         else:
             self._lose(event)
 
@@ -211,6 +216,7 @@ class Loop:
         """A worker is gone: its videos are labeled again, and those that may have been the cause get a strike."""
         self._note(f"worker {lost.worker_id}: {lost.failure.value}: {lost.message}")
         self._workers.is_lost(lost)
+        self._shut_out.forget(lost.worker_id)
         if lost.failure is Failure.STORAGE:  # no fault of the worker, so that it does not count as a failed start
             self._workers.start_none_before(self._no_weights.failed(lost.message))
         if node := self._nodes.lost(lost, self._dispatcher.has_suspect(lost.worker_id)):
