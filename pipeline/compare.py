@@ -118,7 +118,7 @@ def run(arguments: CompareArguments) -> ExitCode:
 def _run(arguments: CompareArguments, job: ComparisonJob, a: OutputMasks, b: OutputMasks) -> ExitCode:
     in_both, alone = _videos(arguments, a, b)
     found = _compare(arguments, job, a, in_both)
-    found.same.check()
+    found.common.check()
     tracks = found.tracks()
     notes = list(_notes(found))
     for line in _lines(found, alone, tracks, notes):

@@ -129,7 +129,7 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
         for part in score(scoring_tasks(output, wanted, counts)):
             found.add(part)
             progress.advance(part.num_videos)
-    found.same.check()
+    found.common.check()
     objects = found.objects()
     summary = summarize(objects, found.hota.result() if found.hota else None)
     notes = list(_notes(found, objects, missing if arguments.missing == "skip" else ()))

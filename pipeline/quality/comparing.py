@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.quality.comparison import TRACKS, compare_video, sorted_worst_first
-from pipeline.quality.evaluation import Rules, SameObjects
+from pipeline.quality.evaluation import InCommon, Rules
 from pipeline.quality.masks import check_masks
 from pipeline.quality.sources import MaskSource, OutputMasks, open_masks
 from pipeline.storage.uris import StorageOptions
@@ -59,14 +59,14 @@ class Compared:
     parts: list[pa.Table] = field(default_factory=list)
     num_videos: int = 0
     num_unpaired: int = 0
-    same: SameObjects = field(default_factory=SameObjects)
+    common: InCommon = field(default_factory=InCommon)
 
     def add(self, other: Compared) -> None:
         """Count what was compared elsewhere."""
         self.parts += other.parts
         self.num_videos += other.num_videos
         self.num_unpaired += other.num_unpaired
-        self.same.add(other.same)
+        self.common.add(other.common)
 
     def tracks(self) -> pa.Table:
         """All rows, worst first."""
@@ -99,7 +99,7 @@ class Comparer:
             rows += difference.rows
             found.num_videos += 1
             found.num_unpaired += difference.num_unpaired
-            found.same.add(difference.same)
+            found.common.add(difference.common)
         found.parts.append(pa.Table.from_pylist(rows, TRACKS))
         return found
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pipeline.arrays import Int64Array
 from pipeline.errors import InputError
 from pipeline.quality.alignment import AlignedFrames, ObjectMatch, align_frames, match_objects
-from pipeline.quality.evaluation import Rules, SameObjects, evaluate_video
+from pipeline.quality.evaluation import InCommon, Rules, evaluate_video
 from pipeline.quality.masks import TrackMasks, VideoMasks, track_counts
 from pipeline.quality.pairs import score_pairs
 
@@ -49,12 +49,12 @@ AS_GOOD = 0.0005
 class VideoDifference:
     """The rows of a video (see `TRACKS`), and how many frames one output alone has labeled.
 
-    `same` are the objects of the truth, if there is one, that one of the outputs has.
+    `common` is what the truth, if there is one, has in common with them.
     """
 
     rows: list[dict[str, Any]]
     num_unpaired: int
-    same: SameObjects = field(default_factory=SameObjects)
+    common: InCommon = field(default_factory=InCommon)
 
 
 def compare_video(
@@ -74,8 +74,8 @@ def compare_video(
     in_both = {other for _, other in pairs}
     pairs += [(None, other) for other in b.tracks if other not in in_both]
     rows = [_row(a, b, frames, *pair) for pair in pairs]
-    same = SameObjects() if true is None else _add_scores(rows, (a, b), frames, true, rules or Rules())
-    return VideoDifference(rows, frames.num_unpaired + len(b.frames_T) - len(frames.true_T), same)
+    common = InCommon() if true is None else _add_scores(rows, (a, b), frames, true, rules or Rules())
+    return VideoDifference(rows, frames.num_unpaired + len(b.frames_T) - len(frames.true_T), common)
 
 
 def _row(a: VideoMasks, b: VideoMasks, frames: AlignedFrames, in_a: str | None, in_b: str | None) -> dict[str, Any]:
@@ -108,9 +108,9 @@ def _add_scores(
     frames: AlignedFrames,
     true: VideoMasks,
     rules: Rules,
-) -> SameObjects:
+) -> InCommon:
     """Score both outputs on the same frames: those that both have labeled, without those that either was told."""
-    same = SameObjects()
+    common = InCommon()
     names = [(row["object_id"] if row["difference"] != "only_b" else None, row["object_id_b"]) for row in rows]
     for number, key in enumerate(("j_and_f_a", "j_and_f_b")):
         side, other = sides[number], sides[1 - number]
@@ -121,14 +121,14 @@ def _add_scores(
                 told[here] = other.tracks[there]
         shared = _on_frames(side, frames.true_T, told)
         scores = evaluate_video(shared, true, rules, "truth")
-        same.add(scores.same)
+        common.add(scores.common)
         found = {row["object_id"]: row["j_and_f"] for row in scores.rows}
         for row, pair in zip(rows, names, strict=True):
             row[key] = found.get(pair[number]) if pair[number] is not None else None
     for row in rows:
         if row["j_and_f_a"] is not None and row["j_and_f_b"] is not None:
             row["gain"] = row["j_and_f_b"] - row["j_and_f_a"]
-    return same
+    return common
 
 
 def _on_frames(video: VideoMasks, frames: Int64Array, told: Mapping[str, TrackMasks]) -> VideoMasks:

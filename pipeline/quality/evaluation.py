@@ -56,25 +56,30 @@ class Rules:
 
 
 @dataclass
-class SameObjects:
-    """In how many videos an object of the truth is one of the output, and what to say where it is so in none.
+class InCommon:
+    """In how many videos both sides have a frame and an object in common, and what to say where it is so in none.
 
-    Of one video they may be others: of two objects one has failed, or a reviewer has added one. Where they are others
-    in all videos, the truth calls them otherwise.
+    In one video there may be none: of two objects one has failed, or a reviewer has added one; or its annotated frames
+    lie between those that the stride labels. Where there is none in all videos, the truth calls them otherwise.
     """
 
-    num_videos: int = 0
-    strange: str = ""
+    num_with_frames: int = 0
+    num_with_objects: int = 0
+    no_frame: str = ""
+    no_object: str = ""
 
-    def add(self, other: SameObjects) -> None:
+    def add(self, other: InCommon) -> None:
         """Count further videos."""
-        self.num_videos += other.num_videos
-        self.strange = self.strange or other.strange
+        self.num_with_frames += other.num_with_frames
+        self.num_with_objects += other.num_with_objects
+        self.no_frame = self.no_frame or other.no_frame
+        self.no_object = self.no_object or other.no_object
 
     def check(self) -> None:
-        """Raises `InputError` where objects are others in all videos."""
-        if self.strange and not self.num_videos:
-            raise InputError(self.strange)
+        """Raises `InputError` where no video has a frame, or none has an object, that both sides have."""
+        for num_videos, told in ((self.num_with_frames, self.no_frame), (self.num_with_objects, self.no_object)):
+            if told and not num_videos:
+                raise InputError(told)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class VideoScores:
     frames: AlignedFrames
     matched: Mapping[str, str | None]
     num_extra: int
-    same: SameObjects
+    common: InCommon
 
 
 @dataclass(frozen=True)
@@ -101,19 +106,20 @@ class _Scored:
 def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: str) -> VideoScores:
     """Scores of the true objects of a video. `side` says in messages where the truth is from.
 
-    Raises `InputError` where the two have masks of different sizes, or no frame in common.
+    Raises `InputError` where the two have masks of different sizes.
     """
     check_comparable(predicted, true, side)
     frames = align_frames(predicted, true, rules.frames, side)
-    if not len(frames.true_T) and len(true.frames_T):
-        raise InputError(
+    common = InCommon(num_with_frames=int(len(frames.true_T) > 0))
+    if not common.num_with_frames and len(true.frames_T):
+        common.no_frame = (
             f"{side}: no annotated frame of video {true.video_id!r} ({_range(true.frames_T)}) was labeled "
             f"({_range(predicted.frames_T)}); where the truth counts frames otherwise, give frames=time"
         )
     matched = match_objects(predicted, true, frames, rules.match)
-    same = SameObjects(num_videos=int(any(matched.values())))
-    if rules.match == "id" and predicted.tracks and true.tracks and not same.num_videos:
-        same.strange = (
+    common.num_with_objects = int(any(matched.values()))
+    if rules.match == "id" and predicted.tracks and true.tracks and not common.num_with_objects:
+        common.no_object = (
             f"{side}: video {true.video_id!r} has the objects {_listed(true.tracks)}, the output has "
             f"{_listed(predicted.tracks)}: none is the same; give match=iou to pair them by overlap"
         )
@@ -130,7 +136,7 @@ def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: 
     ]
     for row in rows:
         row["video_id"] = true.video_id
-    return VideoScores(rows, frames, matched, len(set(predicted.tracks) - set(matched.values())), same)
+    return VideoScores(rows, frames, matched, len(set(predicted.tracks) - set(matched.values())), common)
 
 
 def check_comparable(predicted: VideoMasks, true: VideoMasks, side: str) -> None:

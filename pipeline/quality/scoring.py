@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.quality.evaluation import OBJECTS, Rules, SameObjects, evaluate_video, unseen
+from pipeline.quality.evaluation import OBJECTS, InCommon, Rules, evaluate_video, unseen
 from pipeline.quality.hota import Hota
 from pipeline.quality.masks import check_masks
 from pipeline.quality.sources import MaskSource, OutputMasks, open_masks
@@ -52,12 +52,12 @@ class Scored:
     num_extra: int = 0
     num_lost: int = 0
     hota: Hota | None = None
-    same: SameObjects = field(default_factory=SameObjects)
+    common: InCommon = field(default_factory=InCommon)
 
     def add(self, other: Scored) -> None:
         """Count what was scored elsewhere."""
         self.parts += other.parts
-        self.same.add(other.same)
+        self.common.add(other.common)
         for name in ("num_videos", "num_unpaired", "num_extra", "num_lost"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if self.hota is not None and other.hota is not None:
@@ -92,7 +92,7 @@ class Scorer:
                 check_masks(predicted, self._output.side)
                 raise
             rows += scores.rows
-            found.same.add(scores.same)
+            found.common.add(scores.common)
             found.num_videos += 1
             found.num_unpaired += scores.frames.num_unpaired
             found.num_extra += scores.num_extra

@@ -205,6 +205,25 @@ def test_objects_that_are_others_in_one_video_alone_count_as_never_found(
 
 
 @pytest.mark.slow
+def test_a_video_without_a_labeled_frame_among_the_annotated_ones_does_not_count(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pq.read_table(folders[1])
+    shift = np.where(np.array(rows["video_id"].to_pylist()) == "late", 100, 0)
+    for name, frames in (
+        ("one", rows["frame_index"].to_numpy() + shift),
+        ("all", rows["frame_index"].to_numpy() + 100),
+    ):
+        table = rows.drop_columns("frame_index").append_column("frame_index", pa.array(frames))
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    found, _ = evaluate((folders[0], str(tmp_path / "one.parquet")), tmp_path / "to", "hota=true")
+    assert {video_id for video_id, _ in found} == {"gaps", "seen twice"}
+    assert "8 annotated frames that the output has not labeled" in capsys.readouterr().out
+    said = refused([f"output={folders[0]}", f"truth={tmp_path / 'all.parquet'}"], capsys)
+    assert "(frames 100 to 107) was labeled (frames 0 to 7); where the truth counts frames otherwise" in said
+
+
+@pytest.mark.slow
 def test_a_video_in_which_nothing_overlaps_counts_as_never_found(folders: tuple[str, str], tmp_path: Path) -> None:
     apart = {video_id: dict(tracks) for video_id, tracks in truth().items()}
     masks_THW = np.zeros((8, *SIZE_HW), bool)
