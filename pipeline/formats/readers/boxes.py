@@ -27,6 +27,9 @@ from pipeline.inputs.boxes import FORMS, UNITS, unit_of
 from pipeline.inputs.usual_names import SIDES, USUAL
 
 _NAMELESS = ("bbox", "box")
+
+NO_TRACK = -1
+"""What trackers write for a detection without a track. As an `object_id` it is the number of an object."""
 _MOTCHALLENGE = ("frame", "track_id", "x", "y", "w", "h", "score")
 
 Row = Mapping[str, Any]
@@ -129,8 +132,6 @@ def _motchallenge(table: csv.DictReader[str], name: str) -> Iterator[tuple[str, 
             continue
         row: dict[str, Any] = dict(zip(_MOTCHALLENGE, values, strict=False))
         row["video"] = video
-        if row["track_id"].strip() == "-1":
-            row["track_id"] = None
         yield f"line {number}", row
 
 
@@ -226,6 +227,8 @@ class RowLabels:
         """The label of a row. Raises `ValueError` for a value that cannot be meant."""
         video, frame = self._frame(row)
         key = self._value(row, "object_id", _key)
+        if key == NO_TRACK and self.columns.names["object_id"] != "object_id":
+            key = None
         category = self._value(row, "category", str)
         score = self._value(row, "score", _finite)
         return Label(video, frame, key, self._shape(row), category, score, shown)

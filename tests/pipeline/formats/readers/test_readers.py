@@ -313,6 +313,14 @@ def test_boxes_of_detectors_come_as_tables_of_any_kind(tmp_path: Path, ending: s
     assert second.is_hidden
 
 
+@pytest.mark.parametrize(("column", "expected"), [("track_id", [None, None, 3]), ("object_id", [-1, -1, 3])])
+def test_detections_that_no_track_has_are_no_object(tmp_path: Path, column: str, expected: list[int | None]) -> None:
+    rows = [("v", 0, -1, 1, 2, 5, 6), ("v", 0, -1, 9, 2, 5, 6), ("v", 0, 3, 1, 9, 5, 6)]
+    lines = [f"video,frame,{column},x,y,w,h", *(",".join(map(str, row)) for row in rows)]
+    path = write(tmp_path / "boxes.csv", "\n".join(lines))
+    assert [label.object_key for label in read_labels(str(path), "boxes")] == expected
+
+
 def test_a_table_without_names_is_one_of_motchallenge(tmp_path: Path) -> None:
     text = "1,-1,794.2,47.5,71.2,174.8,0.9,-1,-1,-1\n3,7,164,19,66,163,0.5,-1,-1,-1\n"
     path = write(tmp_path / "MOT17-02" / "det" / "det.csv", text)
