@@ -1,6 +1,7 @@
 """Endpoints below `api/fix/`: correcting a mask by clicks, a box or a brush, from the job's own weights.
 
-A page opens a correction and names it by its id from then on. What it says is answered by the mask that follows.
+A page opens a correction and names it by its id from then on. What it says is answered by the mask that follows. Status
+410 says that the server knows it no more: the page opens it again, and draws the mask that it shows.
 
 POST open      `{video_id, object_id | null, frame_index, reviewer}`: null adds an object, with an id that is claimed
 POST say       `{id, kind: click | box | draw | hide | clear | undo | restart, xy, label, box, counts}`
@@ -64,16 +65,18 @@ class Fixing:
         self._state = state
         self._speaker = Speaker(state)
         self._made = mender
+        self._making = threading.Lock()
 
     @property
     def _mender(self) -> Mender:
-        if self._made is None:
-            # torch takes 2 seconds to import, and a review without fixes needs none of it.
-            from pipeline.mending.mender import Mender
+        with self._making:  # a second one would load the network again, and know no correction of the first
+            if self._made is None:
+                # torch takes 2 seconds to import, and a review without fixes needs none of it.
+                from pipeline.mending.mender import Mender
 
-            state = self._state
-            self._made = Mender(state.storage, lambda: state.job, state.clip)
-        return self._made
+                state = self._state
+                self._made = Mender(state.storage, lambda: state.job, state.clip)
+            return self._made
 
     def open(self, body: Body) -> dict[str, Any]:
         """Begin to correct an object on a frame, or to add one."""

@@ -172,6 +172,25 @@ def test_requests_that_say_nonsense_are_told_so(state: ReviewState) -> None:
     assert fixing.say({"id": shown["id"], "kind": "undo"})["num_said"] == 0
 
 
+def test_two_reviewers_who_begin_at_once_share_one_network(state: ReviewState, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    fixing = Fixing(state)
+    found: list[object] = []
+    second = threading.Thread(target=lambda: found.append(fixing._mender))
+
+    class SlowMender:
+        def __init__(self, *_: object) -> None:
+            made.append(self)
+            if len(made) == 1:
+                second.start()
+                second.join(0.3)  # it must wait for this one
+
+    monkeypatch.setattr("pipeline.mending.mender.Mender", SlowMender)
+    first = fixing._mender
+    second.join()
+    assert made == [first] == found
+
+
 def test_two_reviewers_who_add_an_object_get_ids_of_their_own(state: ReviewState, mendable: Mendable) -> None:
     servers = [Fixing(state), Fixing(ReviewState(mendable.storage, ReviewOptions(reviewer="bob")))]
     body = {"video_id": "a/b.mp4", "object_id": None, "frame_index": 2}
