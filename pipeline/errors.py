@@ -41,6 +41,10 @@ class CannotMend(ValueError):
     """A mask cannot be corrected as asked: names the job, the object or the frame, and the remedy."""
 
 
+class WasClosed(CannotMend):
+    """A correction that was under way is not known any more: many others were opened since, or the server was."""
+
+
 class NoHistory(LookupError):
     """The log does not tell what is asked for: the entries were erased, or there are none. Says what it can tell."""
 

@@ -13,7 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from model import MediaError, VideoSession
-from pipeline.errors import CannotMend, NotInJob, OtherFile
+from pipeline.errors import CannotMend, NotInJob, OtherFile, WasClosed
 from pipeline.mending.clip_frames import ClipFrames
 from pipeline.mending.correction import Correction
 from pipeline.mending.job_network import JobNetwork, load_job_network
@@ -85,16 +85,15 @@ class Mender:
             except (MediaError, OtherFile) as error:
                 raise CannotMend(str(error)) from error
             self._corrections[correction.id] = correction
-            while len(self._corrections) > _MOST_CORRECTIONS:
-                self._corrections.popitem(last=False)
+            self._close_one_too_many()
         self._encode_ahead(opened, place)
         return correction
 
     def correction(self, correction_id: str) -> Correction:
-        """One that is under way. Raises `CannotMend` for one that was closed, because many others came after it."""
+        """One that is under way. Raises `WasClosed` for one that was closed, because many others came after it."""
         with self._lock:
             if correction_id not in self._corrections:
-                raise CannotMend("this correction was closed meanwhile: open the frame again")
+                raise WasClosed("this correction was closed meanwhile: open the frame again")
             self._corrections.move_to_end(correction_id)
             return self._corrections[correction_id]
 
@@ -112,6 +111,13 @@ class Mender:
         for opened in list(self._videos.values()):
             for future in list(opened.encoding):
                 future.result()
+
+    def _close_one_too_many(self) -> None:
+        """Of too many corrections one leaves: of those of which nothing was said the oldest, or else the oldest."""
+        if len(self._corrections) > _MOST_CORRECTIONS:
+            *older, _ = self._corrections.values()
+            gone = next((one for one in older if not one.num_said), older[0])
+            del self._corrections[gone.id]
 
     def _video(self, video_id: str, network: JobNetwork) -> _OpenVideo:
         clip = self._clip(video_id)

@@ -14,6 +14,7 @@ POST withdraw  `{id, video_id, object_id, path, reviewer, verdict_path}`: takes 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, StorageError
+from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, StorageError, WasClosed
 from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
 from pipeline.review_server.saying import MOST_LETTERS, Speaker, text_of
 from pipeline.review_server.snapshot import from_text
@@ -199,6 +200,8 @@ def _told(error: Exception) -> ReviewError:
     """One of these errors as a person is told of it, with its status."""
     if isinstance(error, NotInJob):
         return ReviewError(str(error), 404)
+    if isinstance(error, WasClosed):
+        return ReviewError(str(error), 410)
     return ReviewError(str(error), 503 if isinstance(error, StorageError) else 400)
 
 

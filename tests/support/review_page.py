@@ -93,11 +93,12 @@ def reviewed(browser: Browser, storage: JobStorage, **options: Any) -> Iterator[
 class MadeUp:
     """Answers of `api/fix/` without a network: whatever is said, the object is not visible where somebody clicks.
 
-    What the server alone knows is asked of it: `posted` are the names of requests, `saved` their bodies.
+    What the server alone knows is asked of it: `posted` are the names of requests, `said` and `saved` their bodies.
     """
 
     def __init__(self, page: Page, refuses: str = "") -> None:
         self.posted: list[str] = []
+        self.said: list[dict[str, Any]] = []
         self.saved: list[dict[str, Any]] = []
         self.refuses = refuses  # what saving is answered by, if not empty
         self._told: dict[str, dict[str, Any]] = {}
@@ -109,7 +110,10 @@ class MadeUp:
         status, answer = 200, {"path": f"file-{len(self.saved)}", "verdict_path": None, "split_into": None}
         if name == "open":
             answer = self._opened(body)
+        elif body["id"] not in self._told and name != "withdraw":
+            status, answer = 410, {"error": "this correction was closed meanwhile: open the frame again"}
         elif name == "say":
+            self.said.append(body)
             told = self._told[body["id"]]
             is_back = body["kind"] == "undo"
             told |= {"num_said": told["num_said"] + (-1 if is_back else 1), "is_hidden": not is_back}
@@ -121,10 +125,14 @@ class MadeUp:
             answer["split_into"] = 8 if body["is_split"] else None
         route.fulfill(status=status, content_type="application/json", body=json.dumps(answer))
 
+    def close_all(self) -> None:
+        """Forget what is under way, as a server does of which much was asked since."""
+        self._told.clear()
+
     def _opened(self, body: dict[str, Any]) -> dict[str, Any]:
         is_added = body["object_id"] is None
         names = {
-            "id": f"{len(self._told)}",
+            "id": f"{self.posted.count('open')}",
             "object_id": 90 if is_added else body["object_id"],
             "frame_index": body["frame_index"],
         }

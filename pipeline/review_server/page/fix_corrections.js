@@ -7,11 +7,12 @@ export class Corrections {
   constructor(fix) {
     Object.assign(this, { fix, app: fix.app, queue: Promise.resolve(), saved: [], numPending: 0 });
     this.open = new Map(); // by object and frame
+    this.opening = new Map(); // promises of those that the server is asked for
     this.since = performance.now();
   }
 
   /** The correction of the object on the frame that is shown, or null. */
-  get here() { return this.open.get(`${this.fix.objectId} ${this.fix.player.current.frame_index}`) ?? null; }
+  get here() { return this.open.get(this.#key) ?? null; }
 
   /** Frames on which something was said that is not saved; what was taken back on purpose is not among them. */
   get unsaved() { return [...this.open.values()].filter(one => one.num_said && !one.isSaved && !one.isTakenBack); }
@@ -28,25 +29,52 @@ export class Corrections {
     return this.queue;
   }
 
-  /** The correction of the object on this frame, opened on the server if it is not. */
+  /** The correction of the object on this frame, opened on the server if it is not; once, however often it is asked for. */
   async opened() {
-    const { fix } = this, { video_id, frame_index } = fix.player.current;
-    if (!this.here) {
-      fix.status = "making the memory of this frame …";
-      fix.draw();
-      try {
-        const told = await this.app.api.post("api/fix/open", {
-          video_id, object_id: fix.added === "new" ? null : fix.objectId, frame_index, reviewer: fix.reviewer,
-        });
-        if (fix.added === "new") fix.added = told.object_id;
-        this.#keep(told);
-      } finally {
-        fix.status = "";
-      }
+    const { fix } = this, key = this.#key;
+    if (!this.here && !this.opening.has(key)) {
+      this.opening.set(key, this.#openHere().finally(() => this.opening.delete(key)));
     }
-    const found = this.open.get(`${fix.objectId} ${frame_index}`);
-    if (fix.isOn && fix.player.current.frame_index === frame_index) fix.show(found);
+    const found = this.here ?? (await this.opening.get(key));
+    if (fix.isOn && found === this.here) fix.show(found);
     return found;
+  }
+
+  async #openHere() {
+    const { fix } = this, { video_id, frame_index } = fix.player.current;
+    fix.status = "making the memory of this frame …";
+    fix.draw();
+    try {
+      const told = await this.app.api.post("api/fix/open", {
+        video_id, object_id: fix.added === "new" ? null : fix.objectId, frame_index, reviewer: fix.reviewer,
+      });
+      if (fix.added === "new") fix.added = told.object_id;
+      this.#keep(told);
+      return told;
+    } finally {
+      fix.status = "";
+    }
+  }
+
+  /** Ask the server something of a correction. One that it has closed is opened again, with the mask that is shown. */
+  async ask(path, correction, body) {
+    try {
+      return await this.app.api.post(path, { id: correction.id, ...body });
+    } catch (error) {
+      if (error.status !== 410) throw error;
+    }
+    await this.openAgain(correction);
+    if (body.kind === "undo") throw new Error("The server has kept this mask, and no longer the steps to it: once more takes all of them back.");
+    return this.app.api.post(path, { id: correction.id, ...body });
+  }
+
+  /** Its mask stays, and the steps to it are one now. */
+  async openAgain(correction) {
+    const { post } = this.app.api, { object_id, frame_index, num_said, isSaved, is_hidden, counts } = correction;
+    const { video_id } = this.fix.player.current;
+    const { id } = await post("api/fix/open", { video_id, object_id, frame_index, reviewer: this.fix.reviewer });
+    if (num_said && !isSaved) await post("api/fix/say", { id, kind: is_hidden ? "hide" : counts === null ? "clear" : "draw", counts });
+    correction.id = id;
   }
 
   say(what) {
@@ -57,7 +85,7 @@ export class Corrections {
     this.numPending++;
     return this.do(async () => {
       const correction = await this.opened();
-      const told = await this.app.api.post("api/fix/say", { id: correction.id, ...what });
+      const told = await this.ask("api/fix/say", correction, what);
       if (what.kind === "undo") told.isTakenBack = correction.isTakenBack;
       this.#keep(told);
       this.milliseconds = performance.now() - asked;
@@ -98,8 +126,8 @@ export class Corrections {
 
   async #save(correction, isSplit) {
     const { fix } = this, { panel } = this.app, category = written("named"), comment = written("comment");
-    const told = await this.app.api.post("api/fix/save", {
-      id: correction.id, reviewer: fix.reviewer, labeled_at: fix.player.current.labeled_at,
+    const told = await this.ask("api/fix/save", correction, {
+      reviewer: fix.reviewer, labeled_at: fix.player.current.labeled_at,
       seconds: Math.min(3600, (performance.now() - this.since) / 1000), is_split: isSplit,
       category, comment: correction.is_added ? null : comment, // a comment is the track's, and is kept for it
     });
@@ -163,6 +191,8 @@ export class Corrections {
     }
     if (corrections.includes(this.fix.now)) this.fix.now = null;
   }
+
+  get #key() { return `${this.fix.objectId} ${this.fix.player.current.frame_index}`; }
 
   #keep(told) { this.open.set(`${told.object_id} ${told.frame_index}`, told); }
 }

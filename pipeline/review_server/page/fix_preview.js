@@ -74,10 +74,15 @@ export class Preview {
 
   async #run(preview, direction) {
     const { fix } = this, { from } = preview;
-    const response = await fetch("api/fix/preview", {
+    const ask = () => fetch("api/fix/preview", {
       method: "POST", signal: preview.abort.signal, headers: { "content-type": "application/json" },
       body: JSON.stringify({ id: from.id, num_frames: PREVIEWED, direction }),
     });
+    let response = await ask();
+    if (response.status === 410) { // the server has closed it
+      await fix.corrections.openAgain(from);
+      response = await ask();
+    }
     if (!response.ok) throw new Error((await response.json()).error);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";

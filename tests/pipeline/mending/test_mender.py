@@ -13,7 +13,7 @@ import torch
 
 from model import ArrayFrames, MaskPrompt, VideoSession, advance, forget_wrong, load_model
 from pipeline import tables
-from pipeline.errors import CannotMend, NotInJob
+from pipeline.errors import CannotMend, NotInJob, WasClosed
 from pipeline.masks.from_logits import encode_masks
 from pipeline.masks.rle import decode_rle
 from pipeline.mending.correction import Seen
@@ -236,6 +236,26 @@ def test_two_reviewers_correct_the_same_frame_without_each_other(mender: Mender,
     first.hide()
     assert second.seen == before
     assert mender.correction(first.id).seen.is_hidden
+
+
+def test_of_too_many_corrections_those_leave_first_of_which_nothing_was_said(
+    mender: Mender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever steps through frames opens one on each, and must not lose what was clicked on the first."""
+    monkeypatch.setattr("pipeline.mending.mender._MOST_CORRECTIONS", 2)
+    clicked = mender.open("clip", 1, FRAME)
+    clicked.hide()
+    later = [mender.open("clip", 1, frame) for frame in (2, 3, 4)]
+    assert mender.correction(clicked.id) is clicked
+    assert mender.correction(later[-1].id) is later[-1]
+    for one in later[:-1]:
+        with pytest.raises(WasClosed, match="open the frame again"):
+            mender.correction(one.id)
+    later[-1].hide()
+    newest = mender.open("clip", 1, 5)
+    assert mender.correction(newest.id) is newest, "if something was said of all, the oldest leaves"
+    with pytest.raises(WasClosed):
+        mender.correction(clicked.id)
 
 
 def test_what_cannot_be_said_is_told_and_changes_nothing(mender: Mender) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from pipeline.reviews.corrections import read_corrections
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.review_server.test_undoing import fixed
-from tests.support.review_page import MadeUp, Reviewed, reviewed
+from tests.support.review_page import MadeUp, Reviewed, intercept, reviewed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LATER = 1_000_000  # minutes: after all that the test itself says
@@ -128,6 +128,54 @@ def test_what_saving_refuses_and_closing_the_page_lose_nothing(review: Reviewed)
         made_up.refuses = ""
         page.keyboard.press("Enter")
         expect(page.locator(".fix-note")).to_contain_text("Saved")
+
+
+def test_a_mask_that_the_server_has_closed_is_opened_again_and_saved(review: Reviewed) -> None:
+    """Whoever looks at many frames, or several people, close what was said on a frame and not saved."""
+    with review.open() as seen:
+        page = seen.page
+        made_up, note = MadeUp(page), page.locator(".fix-note")
+        begin_fix(page)
+        click_it(page, 1)
+        made_up.close_all()
+        click_it(page, 2)
+        assert [one["kind"] for one in made_up.said] == ["click", "hide", "click"], (
+            "the mask that was shown comes first"
+        )
+        made_up.close_all()
+        page.keyboard.press("Control+z")
+        expect(note).to_contain_text("once more takes all of them back")
+        made_up.close_all()
+        page.keyboard.press("Enter")
+        expect(note).to_contain_text("Saved")
+        (saved,) = made_up.saved
+        assert saved["num_said"] == 1
+        assert saved["is_hidden"]
+        assert seen.complaints == []
+
+
+def test_a_frame_that_is_clicked_while_it_is_opened_is_opened_once(review: Reviewed) -> None:
+    """Of two corrections of one frame the later answer would take the place of the one with the click."""
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page)
+        held: list[Route] = []
+        page.unroute("**/api/fix/*")
+        intercept(
+            page,
+            "**/api/fix/*",
+            lambda route: held.append(route) if route.request.url.endswith("open") else made_up(route),
+        )
+        expect(page.locator("#facts")).not_to_be_empty()
+        page.keyboard.press("f")
+        page.wait_for_selector("#panel[data-state=busy]")
+        page.locator("#overlay").click()
+        page.wait_for_function("fetch('is-heard')")  # whatever the click asks for is asked for by now
+        assert len(held) == 1
+        made_up(held[0])
+        page.wait_for_selector('#panel[data-said="1"]')
+        assert made_up.posted == ["open", "say"]
+        assert seen.complaints == []
 
 
 def test_u_takes_back_a_fix_of_an_earlier_visit_unless_others_spoke_since(browser: Browser, output: str) -> None:

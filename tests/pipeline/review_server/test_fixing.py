@@ -23,6 +23,7 @@ from pipeline.reviews.verdicts import Verdict, read_verdicts
 from tests.support.chromium import PATIENCE_MILLISECONDS
 from tests.support.clips import moving_clip
 from tests.support.mendable import Mendable, box_of, worst_click, write_mendable_job
+from tests.support.reviewing import Client
 
 pytestmark = pytest.mark.slow
 
@@ -170,6 +171,12 @@ def test_requests_that_say_nonsense_are_told_so(state: ReviewState) -> None:
         with pytest.raises(ReviewError, match=told):
             fixing.say({"id": shown["id"], **body})
     assert fixing.say({"id": shown["id"], "kind": "undo"})["num_said"] == 0
+
+
+def test_a_correction_that_the_server_does_not_know_is_told_by_a_status_of_its_own(client: Client) -> None:
+    """By 410 the page knows that it must open the frame again."""
+    told = client.post("api/fix/say", {"id": "of a server of before", "kind": "hide"}, 410)
+    assert "open the frame again" in told["error"]
 
 
 def test_two_reviewers_who_begin_at_once_share_one_network(state: ReviewState, monkeypatch: pytest.MonkeyPatch) -> None:
