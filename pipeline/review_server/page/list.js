@@ -133,22 +133,33 @@ export class TrackList extends EventTarget {
   select(row) {
     this.current = row;
     const number = this.numberOf(row);
-    if (number >= 0) {
-      const top = number * HEIGHT, height = this.box.clientHeight;
-      if (top < this.box.scrollTop || top + HEIGHT > this.box.scrollTop + height) {
-        this.box.scrollTop = Math.max(0, top - height / 3);
-      }
-    }
+    if (number >= 0) this.#scrollTo(number);
+    else this.#asked(row).then(found => { if (found >= 0 && this.current === row) this.#scrollTo(found); });
     this.#render(true);
   }
 
   /** The row so many places from the one that is shown; reads its page first. */
   async neighbor(distance) {
-    const number = this.current ? this.numberOf(this.current) : -1;
+    const { current } = this, known = current ? this.numberOf(current) : -1;
+    const number = current && known < 0 ? await this.#asked(current) : known;
     const wanted = number < 0 ? 0 : number + distance;
     if (wanted < 0 || wanted >= this.total) return null;
     await this.#page(Math.floor(wanted / PAGE));
     return this.at(wanted) ?? null;
+  }
+
+  /** The number of a row whose page is not here, as the server says; -1 if it is none of those that are chosen. */
+  async #asked(row) {
+    const query = { ...this.chosen(), video: row.video_id, object: row.object_id };
+    const { rank } = await get("api/rank", query).catch(() => ({ rank: null })); // the poll tells
+    return rank ?? -1;
+  }
+
+  #scrollTo(number) {
+    const top = number * HEIGHT, height = this.box.clientHeight;
+    if (top < this.box.scrollTop || top + HEIGHT > this.box.scrollTop + height) {
+      this.box.scrollTop = Math.max(0, top - height / 3);
+    }
   }
 
   #page(number) {
