@@ -13,6 +13,7 @@ export { HINTS } from "./fix_panel.js";
 
 const REST = 120; // milliseconds on a frame before its memory is made, so that stepping through frames stays quick
 const WAITING = ["a", "r", "s", "u", "g", "o"]; // keys of the page that wait until fix mode is left
+const ONCE = ["Enter", "Escape", "b", "d", "e", "h", "c", "0", "p", "n", "x"]; // a key that is held does these once
 const ELSEWHERE = ["j", "k", "ArrowDown", "ArrowUp"]; // they open another track, and the page asks before
 
 /** Called once, if the server can fix. Returns what the key f does. */
@@ -106,15 +107,17 @@ class Fix {
   // Keys
 
   key(event) {
-    const { key } = event, { corrections, pointer, preview } = this;
-    if ((event.ctrlKey || event.metaKey) && key.toLowerCase() === "z") corrections.back();
-    else if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, { corrections, pointer, preview } = this;
+    const isCommand = event.ctrlKey || event.metaKey, isBack = isCommand && key === "z";
+    if (event.repeat && (isBack || ONCE.includes(key))) return true;
+    if (isBack) corrections.back();
+    else if (isCommand || event.altKey) return false;
     else if (key === "Escape") this.stepOut();
     else if (pointer.takesKey(key)) this.draw();
     else if (key === "h") corrections.say({ kind: "hide" });
     else if (key === "c") corrections.say({ kind: "clear" });
     else if (key === "0") corrections.say({ kind: "restart" });
-    else if (key === "p" || key === "P") preview.toggle(key === "p" ? 1 : -1);
+    else if (key === "p") preview.toggle(event.shiftKey ? -1 : 1);
     else if (key === "n") this.add();
     else if (key === "x") corrections.save(true);
     else if (key === "Enter") corrections.save(false);

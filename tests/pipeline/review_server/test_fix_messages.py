@@ -178,6 +178,39 @@ def test_a_frame_that_is_clicked_while_it_is_opened_is_opened_once(review: Revie
         assert seen.complaints == []
 
 
+def test_a_key_that_is_held_takes_back_one_thing(browser: Browser, output: str) -> None:
+    for minute, frame in enumerate((2, 4, 5)):
+        fixed(output, minute, frame)
+    with reviewed(browser, JobStorage(output), queue={("clip-1", 7): False}) as review, review.open() as seen:
+        page = seen.page
+        MadeUp(page)
+        begin_fix(page)
+        page.keyboard.down("Control")
+        for _ in range(4):  # the browser repeats it
+            page.keyboard.down("z")
+        page.keyboard.up("z")
+        page.keyboard.up("Control")
+        click_it(page, 1)  # comes after all that the keys have asked for
+        assert {one.frame_index for one in read_corrections(review.storage)["clip-1"]} == {2, 4}
+        assert seen.complaints == []
+
+
+def test_keys_that_wait_until_fix_mode_is_left_wait_as_capitals_as_well(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page)
+        begin_fix(page)
+        shown = page.locator("#object").text_content()
+        for key in "ARSUGO":
+            page.keyboard.press(key)
+        page.keyboard.press("H")
+        page.wait_for_selector('#panel[data-said="1"]')
+        assert made_up.said[0]["kind"] == "hide"
+        expect(page.locator("#object")).to_have_text(str(shown))
+        assert review.verdicts() == []
+        assert seen.complaints == []
+
+
 def test_u_takes_back_a_fix_of_an_earlier_visit_unless_others_spoke_since(browser: Browser, output: str) -> None:
     for minute, frame in enumerate((2, 4, 5)):
         fixed(output, minute, frame)

@@ -113,7 +113,7 @@ def test_a_reviewer_fixes_adds_and_splits_with_mouse_and_keys(browser: Browser, 
         page.keyboard.press("Enter")
         fix.wait('[data-saved="1"]')
 
-        page.keyboard.press("P")
+        page.keyboard.press("Shift+P")
         fix.wait("[data-state=preview]")
         fix.wait(f'[data-previewed="{frame}"]')
         page.keyboard.press("Escape")  # ends the preview, not the mode
