@@ -29,6 +29,7 @@ Fix mode is `fixing.py` here, and in the browser `page/fix.js` with the files `p
   `app.api`      `get(path, query)`, `post(path, body)` → JSON; both throw `Error` with the server's sentence
   `app.saved(correction, told)` notes a correction that was saved, for the key u, with the answer of the server;
                  `app.takenBack(told)` that it was taken back
+  `app.watch.seconds` grows while the track is shown, and by half a minute at the most while nothing is done
   `app.tell(text, kind)` shows a line
   `app.panel`    an element under the buttons that fix mode fills while it is on
   `app.drawMask(context, counts, size, color, alpha)` draws an RLE

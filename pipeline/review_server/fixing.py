@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, StorageError, WasClosed
 from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
-from pipeline.review_server.saying import MOST_LETTERS, Speaker, text_of
+from pipeline.review_server.saying import MOST_LETTERS, Speaker, seconds_of, text_of
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.verdict_book import ChangedMeanwhile
 
@@ -114,7 +114,7 @@ class Fixing:
         by = SavedBy(
             reviewer=self._speaker.reviewer(body),
             labeled_at=from_text(body.get("labeled_at")),
-            seconds=None if body.get("seconds") is None else float(body["seconds"]),
+            seconds=seconds_of(body),
             category=text_of(body, "category", MOST_LETTERS) or None,
             comment=text_of(body, "comment", MOST_LETTERS) or None,
             is_audit=None if place is None else state.tracks.is_audit(place),

@@ -58,7 +58,7 @@ class Speaker:
             "reviewed_at": datetime.now(UTC),
             "labeled_at": labeled_at,
             "is_audit": self._state.tracks.is_audit(place),
-            "seconds": _seconds(body),
+            "seconds": seconds_of(body),
             "frame_index": _frame(body),
             "comment": text_of(body, "comment", MOST_LETTERS) or None,
             "category": text_of(body, "category", MOST_LETTERS) or None,
@@ -125,7 +125,8 @@ def text_of(body: Mapping[str, Any], name: str, most: int) -> str:
     return value
 
 
-def _seconds(body: Mapping[str, Any]) -> float | None:
+def seconds_of(body: Mapping[str, Any]) -> float | None:
+    """How long somebody has looked, an hour at the most; None if it is not told. Raises `ReviewError` for nonsense."""
     value = body.get("seconds")
     if value is None:
         return None

@@ -8,7 +8,7 @@ export class Corrections {
     Object.assign(this, { fix, app: fix.app, queue: Promise.resolve(), saved: [], numPending: 0 });
     this.open = new Map(); // by object and frame
     this.opening = new Map(); // promises of those that the server is asked for
-    this.since = performance.now();
+    this.since = this.app.watch.seconds;
   }
 
   /** The correction of the object on the frame that is shown, or null. */
@@ -128,12 +128,12 @@ export class Corrections {
     const { fix } = this, { panel } = this.app, category = written("named"), comment = written("comment");
     const told = await this.ask("api/fix/save", correction, {
       reviewer: fix.reviewer, labeled_at: fix.player.current.labeled_at,
-      seconds: Math.min(3600, (performance.now() - this.since) / 1000), is_split: isSplit,
+      seconds: Math.max(0, this.app.watch.seconds - this.since), is_split: isSplit,
       category, comment: correction.is_added ? null : comment, // a comment is the track's, and is kept for it
     });
     clear("named", category);
     if (!correction.is_added) clear("comment", comment);
-    this.since = performance.now();
+    this.since = this.app.watch.seconds;
     Object.assign(correction, { isSaved: true, splitInto: told.split_into });
     this.saved.push({ correction, told });
     this.app.saved(correction, told);

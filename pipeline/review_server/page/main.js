@@ -425,7 +425,7 @@ if (session.fixing) {
   $("fixhelp").hidden = false;
   fillTerms($("fixlist"), HINTS);
   toggleFix = install({
-    player, api: { get, post }, tell, panel: $("panel"), drawMask,
+    player, watch, api: { get, post }, tell, panel: $("panel"), drawMask,
     saved: (correction, told) => verdicts.fixed(correction, told), takenBack: told => verdicts.unfixed(told),
   });
 }

@@ -178,6 +178,20 @@ def test_a_frame_that_is_clicked_while_it_is_opened_is_opened_once(review: Revie
         assert seen.complaints == []
 
 
+def test_pauses_count_half_a_minute_while_a_mask_is_corrected_as_well(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page)
+        begin_fix(page)
+        click_it(page, 1)
+        page.evaluate("const now = performance.now.bind(performance); performance.now = () => now() + 3e6")
+        page.keyboard.press("Enter")
+        expect(page.locator(".fix-note")).to_contain_text("Saved")
+        (saved,) = made_up.saved
+        assert 30 <= saved["seconds"] < 1000, "of 50 minutes and what the test takes"
+        assert seen.complaints == []
+
+
 def test_a_key_that_is_held_takes_back_one_thing(browser: Browser, output: str) -> None:
     for minute, frame in enumerate((2, 4, 5)):
         fixed(output, minute, frame)

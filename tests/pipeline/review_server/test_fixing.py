@@ -170,6 +170,9 @@ def test_requests_that_say_nonsense_are_told_so(state: ReviewState) -> None:
     ):
         with pytest.raises(ReviewError, match=told):
             fixing.say({"id": shown["id"], **body})
+    for seconds in (-1, float("nan"), [3]):
+        with pytest.raises(ReviewError, match="seconds needs a number from 0 on"):
+            fixing.save({"id": shown["id"], "seconds": seconds})
     assert fixing.say({"id": shown["id"], "kind": "undo"})["num_said"] == 0
 
 
