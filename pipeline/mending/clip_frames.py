@@ -54,6 +54,11 @@ class ClipFrames:
         is_same = self.clip.row["finished_at"] == clip.row["finished_at"]
         return is_same and len(self.indexes) == len(clip.frame_indexes)
 
+    def forget(self) -> None:
+        """Keep none of the frames: whoever asks for one has it decoded again."""
+        self._kept.clear()
+        self._pictures.clear()
+
     def place_of(self, frame_index: int) -> int:
         """The place of a frame among those with masks. Raises `NotInJob`, a `KeyError`, for a frame without masks."""
         self.clip.check_frames([frame_index])

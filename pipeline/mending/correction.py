@@ -145,6 +145,14 @@ class Correction:
         """Whether the mask was made without the memory that the frame had."""
         return self._steps[-1].is_afresh
 
+    def is_of(self, frames: ClipFrames) -> bool:
+        """Whether its frame is one of these."""
+        return self._frames is frames
+
+    def forget_zoom(self) -> None:
+        """Keep no region of the frame: the next box has it encoded again."""
+        self._zoom = None
+
     def click(self, point_xy: Point, label: int) -> Seen:
         """A click: label 1 is on the object, 0 is not on it."""
         with self._lock:

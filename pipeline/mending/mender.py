@@ -85,7 +85,7 @@ class Mender:
             except (MediaError, OtherFile) as error:
                 raise CannotMend(str(error)) from error
             self._corrections[correction.id] = correction
-            self._close_one_too_many()
+            self._close_too_many()
         self._encode_ahead(opened, place)
         return correction
 
@@ -95,7 +95,10 @@ class Mender:
             if correction_id not in self._corrections:
                 raise WasClosed("this correction was closed meanwhile: open the frame again")
             self._corrections.move_to_end(correction_id)
-            return self._corrections[correction_id]
+            found = self._corrections[correction_id]
+            if found.video_id in self._videos:
+                self._videos.move_to_end(found.video_id)
+            return found
 
     def forget(self, correction_id: str) -> None:
         """Close a correction."""
@@ -112,9 +115,9 @@ class Mender:
             for future in list(opened.encoding):
                 future.result()
 
-    def _close_one_too_many(self) -> None:
-        """Of too many corrections one leaves: of those of which nothing was said the oldest, or else the oldest."""
-        if len(self._corrections) > _MOST_CORRECTIONS:
+    def _close_too_many(self) -> None:
+        """Of too many corrections those leave first of which nothing was said, and the oldest of them before others."""
+        while len(self._corrections) > _MOST_CORRECTIONS:
             *older, _ = self._corrections.values()
             gone = next((one for one in older if not one.num_said), older[0])
             del self._corrections[gone.id]
@@ -123,11 +126,25 @@ class Mender:
         clip = self._clip(video_id)
         found = self._videos.get(video_id)
         if found is None or not found.frames.are_of(clip):
+            if found is not None:  # the job has labeled it again
+                self._close(found)
             found = self._videos[video_id] = _OpenVideo(clip, network)
         self._videos.move_to_end(video_id)
         while len(self._videos) > _MOST_VIDEOS:
-            self._videos.popitem(last=False)
+            self._close(self._videos.popitem(last=False)[1])
         return found
+
+    def _close(self, video: _OpenVideo) -> None:
+        """Let go of frames and features. Corrections of which something was said go on: they make anew what they need.
+
+        Without this, each of 64 corrections could keep a video of its own, with the features of 48 frames.
+        """
+        for one in [one for one in self._corrections.values() if one.is_of(video.frames)]:
+            if one.num_said:
+                one.forget_zoom()
+            else:
+                del self._corrections[one.id]
+        video.close()
 
     def _encode_ahead(self, opened: _OpenVideo, place: int) -> None:
         """Encode the frames after and before a place in another thread, one at a time, until another place is asked."""
@@ -141,7 +158,8 @@ class Mender:
     def _encode(self, opened: _OpenVideo, place: int) -> None:
         # A fault shows when its frame is asked for.
         with suppress(MediaError, OtherFile, NotInJob), self._lock:
-            opened.session.encode([place])
+            if not opened.is_closed:
+                opened.session.encode([place])
 
 
 class _OpenVideo:
@@ -156,3 +174,12 @@ class _OpenVideo:
             num_cached_frames=_CACHED_FRAMES,
         )
         self.encoding: list[Future[None]] = []
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Nothing is encoded ahead any more, and what is kept goes."""
+        self.is_closed = True
+        for future in self.encoding:
+            future.cancel()
+        self.session.forget_features()
+        self.frames.forget()

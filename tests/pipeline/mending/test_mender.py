@@ -258,6 +258,29 @@ def test_of_too_many_corrections_those_leave_first_of_which_nothing_was_said(
         mender.correction(clicked.id)
 
 
+def test_a_video_that_was_looked_at_long_ago_keeps_no_frames_though_its_corrections_go_on(
+    mendable: Mendable, job: tables.JobTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each correction kept its video with the features of all its frames, whatever the number of videos."""
+    monkeypatch.setattr("pipeline.mending.mender._MOST_VIDEOS", 1)
+    clips = {name: job.video("clip") for name in ("one", "other")}
+    with closing(Mender(mendable.storage, lambda: job, clips.__getitem__)) as mender:
+        clicked, looked_at = mender.open("one", 1, FRAME), mender.open("one", 2, FRAME)
+        boxed = clicked.box(mendable.prompts[1].box_xyxy)
+        mender.wait()
+        video = mender._videos["one"]
+        assert video.session.state.features.at_hand(FRAME) is not None
+        assert mender.open("other", 1, FRAME).video_id == "clip"
+        mender.wait()
+        assert video.session.state.features.at_hand(FRAME) is None
+        assert not video.frames._kept
+        assert not video.frames._pictures
+        assert mender.correction(clicked.id).undo() != boxed
+        assert clicked.box(mendable.prompts[1].box_xyxy) == boxed
+        with pytest.raises(WasClosed):
+            mender.correction(looked_at.id)
+
+
 def test_what_cannot_be_said_is_told_and_changes_nothing(mender: Mender) -> None:
     correction = mender.open("clip", 1, FRAME)
     for say, told in (
