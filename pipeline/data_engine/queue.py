@@ -163,11 +163,16 @@ class Queue:
         return len(self._best) + len(self._drawn)
 
     def entries(self) -> list[tuple[Entry, bool]]:
-        """The queue, and whether a track was drawn by lot; those are spread evenly among the others."""
+        """The queue, and whether a track was drawn by lot; those are spread evenly among the others.
+
+        Skipped ones of those come last. They stay in the draw, because tracks that nobody can judge are not like others.
+        """
         chosen = list(self._within_bounds(_in_order(self._best)))
         inside = {entry.key for entry in chosen}
         others = [entry for entry in _in_order(self._drawn) if entry.key not in inside]
-        return list(_mixed(chosen, others[: round(self._rules.audit * len(chosen))]))
+        drawn = others[: round(self._rules.audit * len(chosen))]
+        last = [(entry, True) for entry in drawn if entry.key in self._skipped]
+        return [*_mixed(chosen, [entry for entry in drawn if entry.key not in self._skipped]), *last]
 
     def _within_bounds(self, entries: list[Entry]) -> Iterator[Entry]:
         """As many as fit into the time, which those that are drawn by lot share."""
@@ -217,7 +222,8 @@ def _in_order(heap: _Heap) -> list[Entry]:
 
 def _mixed(chosen: list[Entry], drawn: list[Entry]) -> Iterator[tuple[Entry, bool]]:
     """Those that are drawn at even distances among those that are chosen."""
-    places = {round((number + 0.5) * len(chosen) / len(drawn)): entry for number, entry in enumerate(drawn)}
+    # Not `round`, which makes 2 of 1.5 and of 2.5.
+    places = {int((number + 0.5) * len(chosen) / len(drawn) + 0.5): entry for number, entry in enumerate(drawn)}
     for place, entry in enumerate(chosen):
         if place in places:
             yield places.pop(place), True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.arrays import Float64Array
 from pipeline.data_engine.costs import seconds_to_check
-from pipeline.data_engine.queue import COLUMNS, QUEUE, Order, Queue, QueueRules, queue_table
+from pipeline.data_engine.queue import COLUMNS, QUEUE, Entry, Order, Queue, QueueRules, queue_table
 from pipeline.output.schema import TRACKS
 
 NUM_TRACKS = 400
@@ -112,6 +114,29 @@ def test_some_tracks_are_drawn_by_lot_of_those_outside_of_the_queue() -> None:
     assert queued(rows.take(list(reversed(range(NUM_TRACKS)))), 11, top=50, order="doubt", audit=0.2).equals(found)
     others = queued(rows, top=50, order="doubt", audit=0.2, seed=1)
     assert others["object_id"].to_pylist() != found["object_id"].to_pylist()
+
+
+@pytest.mark.parametrize("audit", [0.05, 0.3, 0.5, 2 / 3, 0.9, 1.0])
+@pytest.mark.parametrize("top", [1, 2, 7, 50])
+def test_as_many_are_drawn_by_lot_as_the_share_says(top: int, audit: float) -> None:
+    found = queued(tracks(), top=top, audit=audit)
+    assert found["is_audit"].to_pylist().count(True) == round(audit * top)
+    assert found.num_rows == top + round(audit * top)
+
+
+def test_skipped_tracks_that_are_drawn_by_lot_come_last_as_well() -> None:
+    """They stay in the sample, because those that are hard to judge are not as good as others."""
+    rows = tracks()
+    drawn = [entry.key for entry, is_audit in _entries(rows) if is_audit]
+    found = _entries(rows, skipped={drawn[0], drawn[3]})
+    assert [entry.key for entry, _ in found[-2:]] == [drawn[0], drawn[3]]
+    assert [entry.key for entry, is_audit in found if is_audit] == [*drawn[1:3], *drawn[4:], drawn[0], drawn[3]]
+
+
+def _entries(rows: pa.Table, skipped: Collection[tuple[str, int]] = ()) -> list[tuple[Entry, bool]]:
+    queue = Queue(QueueRules(top=50, audit=0.2), skipped=skipped)
+    queue.add(rows)
+    return queue.entries()
 
 
 @pytest.mark.slow
