@@ -110,14 +110,13 @@ class Fixing:
         from pipeline.mending.saving import SavedBy, save_correction
 
         correction, state, paths = self._correction(body), self._state, []
-        place = state.tracks.place_of((correction.video_id, correction.object_id))
         by = SavedBy(
             reviewer=self._speaker.reviewer(body),
             labeled_at=from_text(body.get("labeled_at")),
             seconds=seconds_of(body),
             category=text_of(body, "category", MOST_LETTERS) or None,
             comment=text_of(body, "comment", MOST_LETTERS) or None,
-            is_audit=None if place is None else state.tracks.is_audit(place),
+            is_audit=state.is_audit((correction.video_id, correction.object_id)),
         )
         split_into = state.claim_object_id(correction.video_id, by.reviewer) if body.get("is_split") else None
         path = save_correction(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -30,16 +31,22 @@ class Speaker:
     def __init__(self, state: ReviewState) -> None:
         self._state = state
         self._answers: Bounded[str, Answer] = Bounded(_REMEMBERED)
+        # Two pages of one browser may send the same verdict in the same moment. By its id the second waits for the first.
+        self._saying = [threading.Lock() for _ in range(64)]
 
     def say(self, body: Mapping[str, Any]) -> Answer:
         """Write a verdict, and say what it replaced and whether it is of earlier labels.
 
         Raises `ReviewError`: of status 400 for a body that says nonsense, 503 where the store did not take it.
         """
-        key, reviewer, once = key_of(body), self.reviewer(body), text_of(body, "id", 100)
-        answered = self._answers.get(once) if once else None
-        if answered is not None:
-            return answered
+        once = text_of(body, "id", 100)
+        if not once:
+            return self._said(body)
+        with self._saying[hash(once) % len(self._saying)]:
+            return self._answers.get(once) or self._answers.put(once, self._said(body))
+
+    def _said(self, body: Mapping[str, Any]) -> Answer:
+        key, reviewer = key_of(body), self.reviewer(body)
         verdict = body.get("verdict")
         if verdict not in VERDICTS[1:]:
             raise ReviewError(f"verdict={verdict!r}: there are {', '.join(VERDICTS[1:])}")
@@ -47,8 +54,7 @@ class Speaker:
             labeled_at = from_text(body.get("labeled_at"))
         except ValueError as error:
             raise ReviewError(f"labeled_at is no time: {error}") from error
-        place = self._state.tracks.place_of(key)
-        if place is None:
+        if self._state.tracks.place_of(key) is None:
             raise ReviewError(f"not saved: {unknown_track(key).args[0]}", 404)
         row = {
             "video_id": key[0],
@@ -57,7 +63,7 @@ class Speaker:
             "reviewer": reviewer,
             "reviewed_at": datetime.now(UTC),
             "labeled_at": labeled_at,
-            "is_audit": self._state.tracks.is_audit(place),
+            "is_audit": self._state.is_audit(key),
             "seconds": seconds_of(body),
             "frame_index": _frame(body),
             "comment": text_of(body, "comment", MOST_LETTERS) or None,
@@ -70,12 +76,11 @@ class Speaker:
         self._state.noted({key})
         # The verdict is safe now. The page hears at once where the job has labeled the video again meanwhile.
         self._state.look(_FRESH_SECONDS)
-        told: Answer = {
+        return {
             "path": said.path,
             "replaced": None if before is None else in_json(before),
             "is_stale": not said.is_of(self._state.labeled_at(key)),
         }
-        return self._answers.put(once, told) if once else told
 
     def reviewer(self, body: Mapping[str, Any]) -> str:
         """Who speaks: the name in the page, or that of `reviewer=`. Raises `ReviewError` if there is neither."""

@@ -139,6 +139,19 @@ class ReviewState:
         said = self.book.current(key)
         return said, said is None or said.is_of(self.labeled_at(key))
 
+    def is_audit(self, key: Key) -> bool | None:
+        """Whether a track was drawn by lot; None for one that is in no queue.
+
+        One with a verdict leaves the queue. Whoever judges it anew judges what was drawn or chosen then.
+        """
+        place = self.tracks.place_of(key)
+        queued = None if place is None else self.tracks.is_audit(place)
+        said, is_of_now = self.current(key)
+        if queued is None and said is not None and is_of_now:
+            before: bool | None = said.row["is_audit"]
+            return before
+        return queued
+
     def noted(self, keys: set[Key]) -> None:
         """Something was said of these tracks: lists show it, and pages hear of it."""
         if not keys:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +48,40 @@ def test_what_is_sent_again_is_written_once(client: Client, output: str) -> None
     assert client.say("clip-1", 3, "accept", id="x-1") == first
     assert len(written(output)) == 1
     assert client.say("clip-1", 3, "accept", id="x-2") != first
+
+
+@pytest.mark.slow
+def test_what_two_pages_of_a_browser_send_in_one_moment_is_written_once(client: Client, output: str) -> None:
+    write, told = client.state.book.write, []
+    other = threading.Thread(target=lambda: told.append(client.say("clip-1", 3, "accept", id="x-1")))
+
+    def slowly(row: Mapping[str, Any]) -> Any:
+        if not other.ident:
+            other.start()
+            other.join(0.3)  # it must wait for this one
+        return write(row)
+
+    client.state.book.write = slowly  # type: ignore[method-assign]
+    first = client.say("clip-1", 3, "accept", id="x-1")
+    other.join()
+    assert told == [first]
+    assert len(written(output)) == 1
+
+
+@pytest.mark.slow
+def test_a_verdict_on_a_track_that_was_drawn_by_lot_stays_one_when_the_track_has_left_the_queue(output: str) -> None:
+    """Whoever starts the server again makes another queue. Second thoughts on bad tracks left the sample."""
+    with reviewing(output, queue={("clip-1", 3): True, ("clip-1", 7): False}) as client:
+        client.say("clip-1", 3, "accept")
+        client.say("clip-1", 7, "accept")
+    with reviewing(output, reviewer="bob") as client:
+        for object_id in (3, 7):
+            client.say("clip-1", object_id, "reject")
+    said = read_verdicts(JobStorage(output))
+    assert {key: (one.verdict, one.is_audit) for key, one in said.items()} == {
+        ("clip-1", 3): ("reject", True),
+        ("clip-1", 7): ("reject", False),
+    }
 
 
 @pytest.mark.parametrize(
