@@ -165,7 +165,7 @@ class Queue:
     def entries(self) -> list[tuple[Entry, bool]]:
         """The queue, and whether a track was drawn by lot; those are spread evenly among the others.
 
-        Skipped ones of those come last. They stay in the draw, because tracks that nobody can judge are not like others.
+        Skipped ones of those come last. They stay in the draw, because what nobody can judge is not like the others.
         """
         chosen = list(self._within_bounds(_in_order(self._best)))
         inside = {entry.key for entry in chosen}

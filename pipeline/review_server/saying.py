@@ -31,7 +31,7 @@ class Speaker:
     def __init__(self, state: ReviewState) -> None:
         self._state = state
         self._answers: Bounded[str, Answer] = Bounded(_REMEMBERED)
-        # Two pages of one browser may send the same verdict in the same moment. By its id the second waits for the first.
+        # Two pages of one browser may send the same verdict in one moment. By its id the second waits for the first.
         self._saying = [threading.Lock() for _ in range(64)]
 
     def say(self, body: Mapping[str, Any]) -> Answer:
