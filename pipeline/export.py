@@ -224,9 +224,9 @@ def door(words: Sequence[str] | None = None) -> int:
     def later(arguments: ExportArguments) -> ExitCode:
         return run(load(arguments.format), arguments)
 
-    if names and names[0] in {one.name for one in FORMATS}:
+    if names and names[-1] in {one.name for one in FORMATS}:  # the last one counts, as of every key
         try:
-            chosen = load(names[0])
+            chosen = load(names[-1])
         except ConfigError as error:
             return explain(error)
         return main(help_text(chosen), arguments_of(chosen), partial(run, chosen), words)

@@ -23,6 +23,12 @@ def test_keys_of_a_format_are_its_own_and_stand_in_its_help(name: str, capsys: p
     assert all(f"  {key}=" in shown for key in own)
 
 
+def test_the_last_format_counts_as_of_other_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["output=nowhere", "to=nowhere", "format=coco", "variant=result", "format=youtube_vis"]
+    assert door(words) == 2
+    assert "variant=result: allowed are gt, results" in capsys.readouterr().err
+
+
 def test_help_lists_every_format_with_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert door(["--help"]) == 0
     shown = capsys.readouterr().out
