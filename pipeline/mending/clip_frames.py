@@ -16,6 +16,7 @@ import torch
 
 from model import Frame, resize_frame
 from pipeline.arrays import BoolArray, UInt8Array
+from pipeline.records import FramePosition
 from pipeline.seeds.shots import Shots
 
 if TYPE_CHECKING:
@@ -145,5 +146,7 @@ class ClipFrames:
 def _shots(clip: Clip) -> list[int]:
     """The number of the shot of each frame, as the job has cut the video."""
     cuts, fps = clip.row.get("cuts_seconds"), clip.row["fps"]
-    shots = Shots(tuple(cuts or ()), 1 / fps if fps else 0.0)
-    return [shots.shot_at(None if math.isnan(at) else at) for at in clip.frame_times.tolist()]
+    times = clip.frame_times.tolist()
+    gaps = [math.inf, *(gap if gap > 0 else math.inf for gap in np.diff(times).tolist()), math.inf]
+    shots = Shots(tuple(cuts or ()), 1 / fps if fps else 0.0, lambda place: (gaps[place], gaps[place + 1]))
+    return [shots.shot_of(FramePosition(place, None if math.isnan(at) else at)) for place, at in enumerate(times)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from model import Frame, FrameSource
@@ -24,24 +25,36 @@ class LabeledFrames(FrameSource, Protocol):
     def position(self, index: int) -> FramePosition: ...
 
 
+GapsOf = Callable[[int], tuple[float, float]]
+"""Seconds from the frame before one, by its `frame_index`, and to the one after it; infinite where nothing tells."""
+
+
+def no_gaps(frame_index: int) -> tuple[float, float]:
+    """Nothing is known of the frames around one."""
+    return math.inf, math.inf
+
+
 @dataclass(frozen=True)
 class Shots:
     """The times at which shots begin, ascending. The first shot begins with the video, and is number 0.
 
-    A shot begins with the frame that is nearest to its time: a frame lasts `frame_seconds` (0: not known).
+    A shot begins with the frame that is nearest to its time. A frame lasts `frame_seconds` by the rate of the file (0:
+    not known), and no longer than to the next one, of which `gaps_of` tells: phones and screens record at no even rate.
     """
 
     cuts_seconds: tuple[float, ...] = ()
     frame_seconds: float = 0.0
+    gaps_of: GapsOf = field(default=no_gaps, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.cuts_seconds)
 
-    def shot_at(self, pts_seconds: float | None) -> int:
+    def shot_of(self, position: FramePosition) -> int:
         """The number of the shot of a frame, by its time in the file. A video without times is one shot."""
-        if pts_seconds is None:
+        if position.pts_seconds is None or not self.cuts_seconds:
             return 0
-        return bisect_right(self.cuts_seconds, pts_seconds + self.frame_seconds / 2)
+        _, after = (math.inf, math.inf) if position.frame_index is None else self.gaps_of(position.frame_index)
+        return bisect_right(self.cuts_seconds, position.pts_seconds + min(self.frame_seconds, after) / 2)
 
 
 ONE_SHOT = Shots()
@@ -80,7 +93,7 @@ class ShotFrames:
         """Frames before the shot are passed over, because a session that encodes several at a time begins there."""
         try:
             for frame in frames:
-                shot = self._shots.shot_at(self._frames.position(frame.index).pts_seconds)
+                shot = self._shots.shot_of(self._frames.position(frame.index))
                 if (shot - self._number) * heading > 0:
                     return
                 if shot == self._number:

@@ -243,6 +243,10 @@ class VideoFrames:
         frame = self._index.frame_of(index)
         return FramePosition(frame, self._index.pts_of(frame) if self.info.has_times else None)
 
+    def gaps_of(self, frame_index: int) -> tuple[float, float]:
+        """See `FrameIndex`. What comes after a frame is known once it was handed out, or a later one has a label."""
+        return self._index.gaps_of(frame_index)
+
     def identity(self) -> str:
         """What is known of the file and of how frames are taken. A saved session goes on if it is the same."""
         # Which frames a rate or a range takes has changed; the sessions of programs before that begin again.

@@ -173,6 +173,13 @@ class FrameIndex:
         pts_seconds = self._pts_seconds[frame_index]
         return None if math.isnan(pts_seconds) else pts_seconds
 
+    def gaps_of(self, frame_index: int) -> tuple[float, float]:
+        """Seconds from the frame before a known one, and to the one after it; infinite where they do not tell."""
+        num_known, around = self.num_known, range(frame_index - 1, frame_index + 2)
+        times = [self._pts_seconds[at] if 0 <= at < num_known else math.nan for at in around]
+        before, after = (gap if gap > 0 else math.inf for gap in (times[1] - times[0], times[2] - times[1]))
+        return before, after
+
     def span_seconds(self) -> tuple[float, float] | None:
         """The earliest and the latest time of known frames; `None` if none has a time."""
         times = np.array(self._pts_seconds)

@@ -33,7 +33,7 @@ _LabelSteps = Callable[[MakeSession, str, VideoPrompts, LabeledFrames, LabelOpti
 # Nearly the whole frame is no object: what was lost becomes such a mask.
 _MAX_AREA_SHARE = 0.9
 
-RULES = "objects found by rules 3"
+RULES = "objects found by rules 4"
 """Part of what a saved session must fit: one whose objects were found by other rules begins again."""
 
 _NOTHING = (
@@ -76,7 +76,8 @@ def discovering(
         if detections is None:
             search = _by_grid(config, frames, options.shots, pictures)
         else:
-            boxes = PlacedBoxes(detections, config.min_score, frames.size_hw, options.shots.frame_seconds)
+            shots = options.shots
+            boxes = PlacedBoxes(detections, config.min_score, frames.size_hw, shots.frame_seconds, shots.gaps_of)
             search = _by_boxes(config, frames, boxes)
         with contextlib.nullcontext() if pictures is None else pictures.taken():
             found = yield from discover_steps(
@@ -138,7 +139,7 @@ def key_frames(config: DiscoverConfig, frames: Positions, shots: Shots) -> IsKey
 
 
 def _shot_of(frames: Positions, shots: Shots) -> ShotOf:
-    return lambda index: shots.shot_at(frames.position(index).pts_seconds)
+    return lambda index: shots.shot_of(frames.position(index))
 
 
 def _is_later(index: int) -> bool:

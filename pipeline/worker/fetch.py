@@ -191,7 +191,7 @@ class Fetch:
         times, config = self._item.range, self._equipment.settings.config
         frame_seconds = 1 / frames.info.fps if frames.info.fps else 0.0
         if times.cuts_seconds or config.shots != "detect" or not frames.info.has_times:
-            return Shots(times.cuts_seconds, frame_seconds)
+            return Shots(times.cuts_seconds, frame_seconds, frames.gaps_of)
         selection = FrameSelection(1, None, times.start_seconds, times.end_seconds)
         options = DecodeOptions.of(config, self._equipment.folder.path)
         with VideoFrames(media, selection, options=options) as every_frame:
@@ -199,7 +199,7 @@ class Fetch:
                 (every_frame.position(frame.index).pts_seconds, frame.pixels_HW3.numpy())
                 for frame in every_frame.forward(0)
             )
-            return Shots(find_cuts(pictures), frame_seconds)
+            return Shots(find_cuts(pictures), frame_seconds, frames.gaps_of)
 
 
 def _may_be_ends(labels: list[int], direction: str) -> set[int]:

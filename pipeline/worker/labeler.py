@@ -325,7 +325,8 @@ def _by_shot(
     found: dict[int, dict[int, list[tuple[int, Prompt]]]] = defaultdict(lambda: defaultdict(list))
     for one in seeded:
         for label, prompt in one.prompts:
-            found[shots.shot_at(frames.position(label).pts_seconds)][one.object_id].append((label, prompt))
+            frames.length_up_to(label + 2)  # the frame after it tells how long it lasts
+            found[shots.shot_of(frames.position(label))][one.object_id].append((label, prompt))
     for number, objects in sorted(found.items()):
         yield ShotFrames(frames, shots, number), [_Seeded(one, tuple(of_shot)) for one, of_shot in objects.items()]
 

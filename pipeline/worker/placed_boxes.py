@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipeline.inputs.detections import Detection, VideoDetections
 from pipeline.records import FramePosition
 from pipeline.seeds.detected import Said, SaidBox
+from pipeline.seeds.shots import GapsOf, no_gaps
 from pipeline.text import counted
 
 # A detector whose boxes are at most so far apart would have seen an object again that is there.
@@ -20,13 +21,18 @@ _NOT_LABELED, _LOW, _WRONG = "on frames that are not labeled", "below discover.m
 class PlacedBoxes:
     """The boxes of one video by labeled frame. Boxes with a score below `min_score` are left out.
 
-    A frame lasts `frame_seconds` (0: not known). A box at a time is of the frame that is nearest to it.
+    A box at a time is of the frame that is nearest to it. How long a frame lasts is told as in `Shots`.
     """
 
     def __init__(
-        self, given: VideoDetections, min_score: float, size_hw: tuple[int, int], frame_seconds: float
+        self,
+        given: VideoDetections,
+        min_score: float,
+        size_hw: tuple[int, int],
+        frame_seconds: float,
+        gaps_of: GapsOf = no_gaps,
     ) -> None:
-        self._size_hw, self._half_frame = size_hw, frame_seconds / 2 + _ROUNDING_SECONDS
+        self._size_hw, self._frame_seconds, self._gaps_of = size_hw, frame_seconds, gaps_of
         self._left_out = Counter({_WRONG: given.num_wrong})
         self._example = given.wrong
         self._by_frame: dict[int, list[Detection]] = defaultdict(list)
@@ -54,7 +60,8 @@ class PlacedBoxes:
             return self._here[1]
         found = self._by_frame.pop(position.frame_index, []) if position.frame_index is not None else []
         if position.pts_seconds is not None:
-            found = found + self._near(position.pts_seconds)
+            gaps = no_gaps(0) if position.frame_index is None else self._gaps_of(position.frame_index)
+            found = found + self._near(position.pts_seconds, *(min(self._frame_seconds, gap) / 2 for gap in gaps))
         boxes: list[SaidBox] = []
         for one in sorted(found, key=lambda one: -(1.0 if one.score is None else one.score)):
             try:
@@ -65,11 +72,11 @@ class PlacedBoxes:
         self._here = (index, boxes)
         return boxes
 
-    def _near(self, pts_seconds: float) -> list[Detection]:
+    def _near(self, pts_seconds: float, before: float, after: float) -> list[Detection]:
         found = []
-        while self._by_time and self._by_time[0][0] <= pts_seconds + self._half_frame:
+        while self._by_time and self._by_time[0][0] <= pts_seconds + after + _ROUNDING_SECONDS:
             seconds, one = self._by_time.popleft()
-            if seconds < pts_seconds - self._half_frame:
+            if seconds < pts_seconds - before - _ROUNDING_SECONDS:
                 self._left_out[_NOT_LABELED] += 1
             else:
                 found.append(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,18 @@ class Frames(ArrayFrames):
 @pytest.mark.parametrize(("cut", "first"), [(0.6, 3), (0.51, 3), (0.69, 3), (0.71, 4), (0.49, 2)])
 def test_a_shot_begins_with_the_frame_that_is_nearest_to_its_time(cut: float, first: int) -> None:
     shots = Shots((cut,), 0.2)
-    assert [shots.shot_at(0.2 * index) for index in range(10)] == [0] * first + [1] * (10 - first)
-    assert shots.shot_at(None) == 0
+    assert [shots.shot_of(FramePosition(index, 0.2 * index)) for index in range(10)] == [0] * first + [1] * (10 - first)
+    assert shots.shot_of(FramePosition(3, None)) == 0
+
+
+@pytest.mark.parametrize(("cut", "first"), [(0.198, 6), (0.19, 6), (0.18, 5), (3.33, 11), (2.0, 11), (0.0, 0)])
+def test_a_shot_begins_there_also_where_frames_do_not_come_at_the_rate_of_the_file(cut: float, first: int) -> None:
+    """Eleven frames 33 ms apart, 3 s of nothing, and nine more: 6 frames a second on average."""
+    times = [*(0.033 * index for index in range(11)), *(3.33 + 0.033 * index for index in range(9))]
+    gaps = [math.inf, *np.diff(times).tolist(), math.inf]
+    shots = Shots((cut,), 1 / 6, lambda index: (gaps[index], gaps[index + 1]))
+    numbers = [shots.shot_of(FramePosition(index, at)) for index, at in enumerate(times)]
+    assert numbers == [0] * first + [1] * (20 - first)
 
 
 def test_frames_of_a_shot_end_where_it_does_in_both_directions_and_keep_their_indexes() -> None:

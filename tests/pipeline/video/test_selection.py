@@ -124,3 +124,11 @@ def test_decoding_starts_at_key_frames_unless_times_repeat() -> None:
 def test_a_selection_of_nothing_is_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FrameSelection(**values)  # type: ignore[arg-type]
+
+
+def test_the_gaps_around_a_frame_are_told_where_times_rise() -> None:
+    index = index_of([0.0, 0.1, 0.4, 0.4, math.nan, 0.9])
+    gaps = [index.gaps_of(frame) for frame in range(6)]
+    none = math.inf
+    assert [before for before, _ in gaps] == pytest.approx([none, 0.1, 0.3, none, none, none])
+    assert [after for _, after in gaps] == pytest.approx([0.1, 0.3, none, none, none, none])

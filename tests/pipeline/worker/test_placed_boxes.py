@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 
 from pipeline.inputs.boxes import FractionBox
@@ -35,6 +38,19 @@ def test_boxes_come_to_their_frame_the_best_first_and_those_at_times_to_the_near
     boxes = placed(*rows)
     assert scores(boxes, 0, 1, 2, 3, 4, 5, 6) == [[], [], [], [0.9, 0.8, 0.5], [], [], [None]]
     assert boxes.remark() == ""
+
+
+def test_boxes_at_times_come_to_the_nearest_frame_where_frames_do_not_come_at_the_rate_of_the_file() -> None:
+    """Four frames 33 ms apart, 3 s of nothing, and four more. Every second one is labeled."""
+    times = [*(0.033 * index for index in range(4)), *(3.1 + 0.033 * index for index in range(4))]
+    gaps = [math.inf, *np.diff(times).tolist(), math.inf]
+    given = parse_detections([row(None, pts_seconds=at, score=0.5 + index / 100) for index, at in enumerate(times)])
+    boxes = PlacedBoxes(given, 0.35, SIZE, 0.2, lambda index: (gaps[index], gaps[index + 1]))
+    found = [
+        [said.score for _, said in boxes.at(label, FramePosition(n, times[n]))] for label, n in enumerate((0, 2, 4, 6))
+    ]
+    assert found == [[0.5], [0.52], [0.54], [0.56]]
+    assert boxes.remark() == "4 detections left out: 4 on frames that are not labeled"
 
 
 def test_a_frame_is_asked_for_several_times_and_has_the_same_boxes() -> None:
