@@ -153,7 +153,7 @@ class _Made:
         if self._replay is None:
             self._constants = constants
             return True
-        return all(one is other for one, other in zip(self._constants, constants, strict=True))
+        return _are_same(self._constants, constants)
 
     def __call__(self, inputs: tuple[Tensor | int | None, ...]) -> Outputs:
         if self._replay is None:
@@ -163,6 +163,13 @@ class _Made:
         torch._foreach_copy_(targets, [x for x in inputs if isinstance(x, Tensor)])
         self._replay()
         return tuple(output.clone() for output in self._outputs)
+
+
+def _are_same(one: object, other: object) -> bool:
+    """Whether these are the same objects, or tuples and lists of the same ones: the network packs those anew."""
+    if one is other or not isinstance(one, tuple | list) or not isinstance(other, tuple | list):
+        return one is other
+    return len(one) == len(other) and all(map(_are_same, one, other))
 
 
 def _with_strides(x: Tensor | int | None, strides: tuple[int, ...]) -> Tensor:

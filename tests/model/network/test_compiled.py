@@ -149,6 +149,20 @@ def test_what_the_warm_up_has_no_time_for_runs_uncompiled_and_is_told(caplog: py
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_after_the_warm_up_nothing_is_recorded() -> None:
+    """To record takes a GPU as long as hundreds of frames, and all else waits meanwhile."""
+    capture = Recorded()
+    model = compile_model(_copy(small()), backend=None, capture=capture)
+    warm_up(model, 1e9, max_objects=2)
+    num_recorded = capture.num_recorded
+    _track(model)
+    _track(model, 6)
+    assert capture.num_recorded == num_recorded
+    assert not _regions(model).counts.plain
+
+
+@pytest.mark.slow
 def test_videos_that_share_a_batch_find_their_shapes_made_as_well() -> None:
     model = compile_model(_copy(small()), backend=None, capture=Recorded())
     warm_up(model, 1e9, max_objects=2, share_batches=True)
