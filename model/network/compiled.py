@@ -208,17 +208,18 @@ def compile_model(model: Sam2, backend: str | Backend | None = "inductor", captu
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How far `warm_up` came: calls of the network, of all that it would have made."""
+    """How far `warm_up` came: calls of the network, of all that it would have made, and in words what ended it."""
 
     num_done: int
     num_calls: int
     seconds: float
+    ended_by: str = "its time limit"
 
     def __str__(self) -> str:
         if self.num_done == self.num_calls:
             return f"compiled for {self.num_done} shapes in {self.seconds:.0f} s"
         return (
-            f"compiled for {self.num_done} of {self.num_calls} shapes in {self.seconds:.0f} s, its time limit; "
+            f"compiled for {self.num_done} of {self.num_calls} shapes in {self.seconds:.0f} s, {self.ended_by}; "
             "the others run uncompiled"
         )
 
@@ -227,8 +228,9 @@ class WarmUp:
 def warm_up(model: Sam2, max_seconds: float, *, max_objects: int | None = None, share_batches: bool = False) -> WarmUp:
     """Makes every shape of a compiled model that tracked frames have, the commonest first, and no further ones later.
 
-    No new shape is begun after `max_seconds`, nor for more than `max_objects` in a batch. `share_batches`: objects of
-    several videos share batches. Raises `ValueError` for a model that is not compiled.
+    No new shape is begun after `max_seconds`, nor for more than `max_objects` in a batch, nor when one has found no
+    memory: what is recorded keeps its own, and later shapes are larger. `share_batches`: objects of several videos
+    share batches. Raises `ValueError` for a model that is not compiled.
     """
     regions = model.regions
     if not isinstance(regions, CompiledRegions):
@@ -236,14 +238,18 @@ def warm_up(model: Sam2, max_seconds: float, *, max_objects: int | None = None, 
     started = time.monotonic()
     limit = min(model.objects_per_batch, max_objects or OBJECTS[-1])
     calls = list(_calls(model, limit, share_batches))
-    num_done = 0
+    num_done, ended_by = 0, WarmUp.ended_by
     for call in calls:
         if time.monotonic() - started >= max_seconds:
             break
-        call()
+        try:
+            call()
+        except torch.OutOfMemoryError:
+            ended_by = "where the device has no memory left"
+            break
         num_done += 1
     regions.seal()
-    return WarmUp(num_done, len(calls), time.monotonic() - started)
+    return WarmUp(num_done, len(calls), time.monotonic() - started, ended_by)
 
 
 def _calls(model: Sam2, limit: int, share_batches: bool) -> Iterator[Callable[[], object]]:

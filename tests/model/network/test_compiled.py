@@ -162,6 +162,26 @@ def test_after_the_warm_up_nothing_is_recorded() -> None:
     assert not _regions(model).counts.plain
 
 
+class RecordedOnASmallDevice(Recorded):
+    """Finds no memory for another recording after some of them."""
+
+    def __call__(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+        if self.num_recorded == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().__call__(run)
+
+
+@pytest.mark.slow
+def test_shapes_for_which_the_device_has_no_memory_run_uncompiled_and_the_model_starts() -> None:
+    model = compile_model(_copy(small()), backend=None, capture=RecordedOnASmallDevice())
+    done = warm_up(model, 1e9)
+    assert 0 < done.num_done < done.num_calls
+    assert f"compiled for {done.num_done} of {done.num_calls} shapes" in str(done)
+    assert str(done).endswith("s, where the device has no memory left; the others run uncompiled")
+    _track(model, 6)
+    assert _regions(model).counts.plain, "nothing more is recorded"
+
+
 @pytest.mark.slow
 def test_videos_that_share_a_batch_find_their_shapes_made_as_well() -> None:
     model = compile_model(_copy(small()), backend=None, capture=Recorded())
