@@ -217,7 +217,8 @@ def _iou(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> float
 def _tell(rows: Sequence[dict[str, Any]]) -> None:
     known = [row for row in rows if row["cycle_iou"] is not None]
     lost = sorted((row for row in known if row["cycle_iou"] < _LOST), key=lambda row: row["cycle_iou"])
-    say(f"verify   {counted(len(known), 'track')} walked back, {len(lost)} of them do not get to their prompt")
+    do, their = ("does", "its") if len(lost) == 1 else ("do", "their")
+    say(f"verify   {counted(len(known), 'track')} walked back, {len(lost)} of them {do} not get to {their} prompt")
     for row in lost[:10]:
         say(
             f"  {row['cycle_iou']:.2f}  {redact_uri(row['video_id'])}  object {row['object_id']}  "
