@@ -18,6 +18,12 @@ def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done:
     for table in {table.key: table for table in (*tables.tables_of_prompts, tables.videos)}.values():
         for name, meant in table.misspelled():
             yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
+    for table in tables.tables_of_prompts:
+        if (looks_like := table.unread_category()) is not None:
+            yield (
+                f"column {looks_like} of the {table.key} table is not read: columns.category={looks_like} makes it the "
+                "category of the objects. Objects that are labeled without one get none later without relabel=true"
+            )
     told = [*(tables.prompts.warnings if tables.has_prompts else ()), *tables.videos.warnings]
     yield from dict.fromkeys(told)
     if not len(videos.ids) and not tables.is_partial:

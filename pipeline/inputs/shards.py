@@ -23,7 +23,7 @@ from pipeline.inputs.naming import Naming, Source, constant, partitions, read_co
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import table_files
-from pipeline.inputs.usual_names import meant_by, they_are
+from pipeline.inputs.usual_names import classes_in, meant_by, they_are
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_transient
 from pipeline.storage.parquet import open_parquet
@@ -89,7 +89,10 @@ class ParquetShards:
             told = sources(parquet.schema_arrow, self.files[0], self._naming, parquet.metadata).get(BOX_TOLD)
             self.box_told = told.shown if told else ""
             self._unread = self.table_columns.difference(
-                self._columns, *(source.columns for source in known.values()), *map(self._naming.table_columns, known)
+                self._naming.keep,
+                self._columns,
+                *(source.columns for source in known.values()),
+                *map(self._naming.table_columns, known),
             )
 
     def read(self, names: Sequence[str], video_ids: Collection[str] | None = None) -> Iterator[RowBatch]:
@@ -141,6 +144,11 @@ class ParquetShards:
             close = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
             found += [(name, meant) for meant in close]
         return found
+
+    def unread_category(self) -> str | None:
+        """A column that nobody reads and that looks like the categories of the objects, where no column has them."""
+        lacks = "category" in self._columns and "category" not in self.column_names
+        return classes_in(self._unread) if lacks else None
 
     def versions(self) -> None:
         """Versions of videos' files, where a listing tells them; a table does not."""

@@ -22,6 +22,7 @@ USUAL: dict[str, tuple[str, ...]] = {
 _PLACES = ("video_path", "video_uri", "video_url", "path", "url", "file_path", "file", "file_name", "filename")
 
 _MOST_SHOWN = 30
+_CLASSES = ("label", "class", "class_name", "category_name", "cls")
 
 SIDES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("x0", "y0", "x1", "y1"), "xyxy"),
@@ -46,6 +47,11 @@ def meant_by(standard: str, names: Collection[str]) -> str:
     usual = _PLACES if standard == "uri" else USUAL[standard]
     found = next((name for name in usual if name in names), None)
     return "" if found is None else f"; columns.{standard}={found} takes column {found}"
+
+
+def classes_in(unread: Collection[str]) -> str | None:
+    """The column that looks like the categories, of those that nobody reads."""
+    return next((name for name in _CLASSES if name in unread), None)
 
 
 def box_meant_by(names: Collection[str]) -> str:

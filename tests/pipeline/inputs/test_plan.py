@@ -16,7 +16,7 @@ import pytest
 from pipeline.driver.rounds import corrected_first
 from pipeline.errors import InputError
 from pipeline.inputs.input_tables import InputTables
-from pipeline.inputs.naming import InputNaming
+from pipeline.inputs.naming import InputNaming, Naming
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
@@ -354,6 +354,21 @@ def test_a_column_with_almost_the_right_name_is_told(tmp_path: Path) -> None:
         "column point_label of the prompts table is not read: did you mean point_labels?",
         "column URI of the videos table is not read: did you mean uri?",
     )
+
+
+@pytest.mark.parametrize("name", ["label", "class_name"])
+def test_a_column_that_looks_like_the_category_is_told(tmp_path: Path, name: str) -> None:
+    """Whoever hears of it after a night's work labels all again: categories are no part of the prompts."""
+    videos = {"video_id": ["a"], "uri": ["x"]}
+    (warning,) = plan_of(tmp_path, videos, prompts("a", **{name: ["cup"]})).warnings
+    assert warning.startswith(f"column {name} of the prompts table is not read: columns.category={name} makes it")
+    assert plan_of(tmp_path, videos, prompts("a", **{name: ["cup"], "category": ["cup"]})).warnings == ()
+    places = (
+        str(tmp_path / "videos.parquet"),
+        str(write(tmp_path / "prompts.parquet", prompts("a", **{name: ["cup"]}))),
+    )
+    for told in (Naming({"category": name}), Naming(keep=(name,))):
+        assert make_plan(InputTables(*places, naming=InputNaming(Naming(), told)), {}).warnings == ()
 
 
 def test_rows_that_name_nothing_are_told(tmp_path: Path) -> None:
