@@ -204,7 +204,11 @@ def _lines(found: Compared, alone: _Alone, tracks: pa.Table, notes: Sequence[str
     different = tracks.filter(pc.field("difference") != "same")
     yield (
         f"maskmill: {counted(tracks.num_rows, 'track')} of {counted(found.num_videos, 'video')} compared: "
-        + (f"{different.num_rows} differ" if different.num_rows else "identical, every mask is the same")
+        + (
+            f"{different.num_rows} {_differ(different.num_rows)}"
+            if different.num_rows
+            else "identical, every mask is the same"
+        )
     )
     for side, videos in (("a", alone.a), ("b", alone.b)):
         if videos:
@@ -233,13 +237,17 @@ def _gains(tracks: pa.Table) -> Iterator[str]:
         )
 
 
+def _differ(count: int) -> str:
+    return "differs" if count == 1 else "differ"
+
+
 def _words(row: dict[str, Any]) -> str:
     """How a track differs."""
     if row["difference"] != "masks":
         return "in a only" if row["difference"] == "only_a" else "in b only"
     words = (
-        f"{row['num_different']} of {counted(row['num_frames'], 'mask')} differ, mean IoU {100 * row['iou_mean']:.1f}, "
-        f"lowest {100 * row['iou_min']:.1f} on frame {row['worst_frame']}"
+        f"{row['num_different']} of {counted(row['num_frames'], 'mask')} {_differ(row['num_different'])}, "
+        f"mean IoU {100 * row['iou_mean']:.1f}, lowest {100 * row['iou_min']:.1f} on frame {row['worst_frame']}"
     )
     if row["gain"] is None:
         return words

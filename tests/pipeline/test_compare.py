@@ -86,7 +86,7 @@ def test_with_a_truth_what_became_worse_comes_first(
 
 
 @pytest.mark.slow
-def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path) -> None:
+def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A frame that b has not labeled, or that was given to it as a prompt, tells nothing of a against b."""
     broken = square(5)
     broken[1] = broken[2] = False
@@ -95,6 +95,9 @@ def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path) -> N
     truth = write_table(tmp_path / "truth.parquet", {"one": {1: square(5)}})
     (row,) = compare((a, b), tmp_path / "to", f"truth={truth}")
     assert (row["num_frames"], row["num_different"]) == (3, 1)
+    told = capsys.readouterr().out
+    assert "1 track of 1 video compared: 1 differs" in told
+    assert "1 of 3 masks differs, mean IoU" in told
     assert (row["j_and_f_a"], row["j_and_f_b"], row["gain"]) == (1, 1, 0)
 
 
