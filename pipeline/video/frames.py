@@ -183,8 +183,7 @@ class VideoFrames:
             lambda index: index.num_labeled >= _LOOK_AHEAD_FRAMES and all(index.covers(position) for position in last)
         )
         if not self._index.num_known:
-            starts = "" if self.info.start_seconds is None else f"; the video starts at {self.info.start_seconds:g} s"
-            raise MediaError(f"{self._name}: has no frame between start_seconds and end_seconds{starts}")
+            raise MediaError(f"{self._name}: has no frame between start_seconds and end_seconds{_from_to(self.info)}")
         found: dict[FramePosition, int | None] = dict.fromkeys(prompted)
         found.update((position, self._index.find(position)) for position in wanted)
         self._index.set_prompted(frame for frame in found.values() if frame is not None)
@@ -432,6 +431,15 @@ def _placed(frames: Generator[Frame, None, None], place: Transform) -> Generator
     with closing(frames):
         for frame in frames:
             yield replace(frame, pixels_HW3=place(frame.pixels_HW3))
+
+
+def _from_to(info: VideoInfo) -> str:
+    """When a video starts and ends, as far as it says so."""
+    if info.start_seconds is None:
+        return ""
+    end = None if info.duration_seconds is None else info.start_seconds + info.duration_seconds
+    ends = "" if end is None else f" and ends at {end:.4g} s"
+    return f"; the video starts at {info.start_seconds:g} s{ends}"
 
 
 def _last_positions(positions: Sequence[FramePosition]) -> list[FramePosition]:
