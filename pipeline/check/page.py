@@ -13,6 +13,7 @@ from pipeline.check.room import BYTES_PER_MASK
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.progress import duration
 from pipeline.driver.prune import describe_pruned
+from pipeline.inputs.oddities import OF_WRONG_ROWS
 from pipeline.inputs.plan import Plan
 from pipeline.redact import redact_uri
 from pipeline.text import counted, escaped
@@ -80,12 +81,13 @@ def page(
     for title, found in (("wrong", refused), ("unread", findings.unreadable), ("fails", findings.failing)):
         lines += _listed(title, found)
     lines += _listed("odd", findings.odd)
-    lines += [f"warning  {escaped(warning)}" for warning in plan.warnings]
+    warnings = [warning for warning in plan.warnings if OF_WRONG_ROWS not in warning]
+    lines += [f"warning  {escaped(warning)}" for warning in warnings]
     if volume.num_videos:
         lines.append("unknown  whether the model loads, whether it sees the objects, and whether the files are whole")
     bad = findings.num_bad + len(refused)
     advice = "mend them, or run the job: it labels the rest"
-    num_odd = len(findings.odd) + len(plan.warnings)
+    num_odd = len(findings.odd) + len(warnings)
     warned = f", {counted(num_odd, 'warning')}" if num_odd else ""
     lines.append(f"result   {counted(bad, 'fault')}{warned}: {advice}" if bad else f"result   no faults{warned}")
     return "\n".join(lines)

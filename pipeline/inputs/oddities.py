@@ -12,6 +12,9 @@ from pipeline.text import counted
 
 _NUM_EXAMPLES = 3
 
+OF_WRONG_ROWS = "cannot be labeled, because of wrong rows"
+"""What the warning about these videos says. Whoever lists their messages one by one leaves it out."""
+
 
 def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done: Container[str]) -> Iterator[str]:
     """What is odd about the tables, a sentence each. `done` are the finished videos of the log."""
@@ -47,7 +50,7 @@ def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done:
     if videos.problems:
         examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
         count = counted(len(videos.problems), "video")
-        yield f"{count} cannot be labeled, because of wrong rows; examples: {examples}"
+        yield f"{count} {OF_WRONG_ROWS}; examples: {examples}"
 
 
 def _prompts_in_words(tables: InputTables) -> str:
