@@ -44,14 +44,15 @@ class _Video:
 
 
 def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:
-    """The labels as the job calls them, if `files` are an export of maskmill; else as they are.
+    """The labels as the job calls them, if `files` are an export of maskmill or lie in one; else as they are.
 
     A video or an object that was added since keeps the name that it has in the format.
     """
-    if not files.is_folder or VIDEOS not in files.names:
+    export = _export_of(files)
+    if export is None:
         yield from labels
         return
-    videos = _videos(files, format_name)
+    videos = _videos(export, format_name, has_pictures=bool(files.ending_in(".png")))
     for label in labels:
         video = _video_of(label, videos, format_name)
         if video is None:
@@ -72,10 +73,17 @@ def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions)
 
     Texts of MOTS may be of videos in which nothing shows on the first frame, so that they do not tell its number.
     """
-    if format_name != "mots" or options.first_frame is not None or not files.is_folder or VIDEOS not in files.names:
+    if format_name != "mots" or options.first_frame is not None or (export := _export_of(files)) is None:
         return options
-    first = {"kitti": 0, "mots_challenge": 1}.get(_options(files).get("variant", ""))
+    first = {"kitti": 0, "mots_challenge": 1}.get(_options(export).get("variant", ""))
     return replace(options, first_frame=first)
+
+
+def _export_of(files: LabelFiles) -> LabelFiles | None:
+    """The export that files are or lie in; None if they are of others."""
+    if files.is_folder and VIDEOS in files.names:
+        return files
+    return files.above(VIDEOS, (MANIFEST, VIDEOS, _OBJECTS))
 
 
 def _video_of(label: Label, videos: Mapping[str, _Video], format_name: str) -> _Video | None:
@@ -88,11 +96,11 @@ def _video_of(label: Label, videos: Mapping[str, _Video], format_name: str) -> _
     return next((videos[name] for name in names if name in videos), None)
 
 
-def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
+def _videos(files: LabelFiles, format_name: str, *, has_pictures: bool) -> dict[str, _Video]:
     found: dict[str, _Video] = {}
     options = _options(files)
     key_of = _KEYS.get(format_name, _own_id)
-    if format_name in ("sa_v", "png") and files.ending_in(".png"):
+    if format_name in ("sa_v", "png") and has_pictures:
         key_of = _folder_of_object
     if options.get("object_numbers") == "id":
         key_of = _own_id

@@ -5,24 +5,27 @@ from __future__ import annotations
 import contextlib
 import io
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from pipeline.errors import InputError
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.redact import redact_uri
 from pipeline.storage.ranges import BlockCache, RangeFile, remote_file
-from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
+from pipeline.storage.schemes import Place, scheme_of
+from pipeline.storage.uris import StorageOptions, absolute_uri, is_local, open_filesystem
 
 _BLOCK_BYTES = 4 << 20
+_FOLDERS_ABOVE = 4
 
 
 class LabelFiles:
     """A file, or the files below a folder. `names` are their paths below it, sorted; of a file it is its own name.
 
-    `key` is the key of the command that named it, for messages. Raises `InputError` if nothing is there, and
-    `StorageError` if the store does not answer.
+    `key` is the key of the command that named it, for messages. With `among` only these files of a folder are looked
+    for. Raises `InputError` if nothing is there, and `StorageError` if the store does not answer.
     """
 
     def __init__(
@@ -31,13 +34,15 @@ class LabelFiles:
         storage_options: StorageOptions | None = None,
         policy: ReadPolicy | None = None,
         key: str = "from",
+        among: Sequence[str] | None = None,
     ) -> None:
         self.uri = uri
         self.key = key
         self.shown = redact_uri(uri)
         self.storage_options = storage_options
         self._policy = policy or ReadPolicy()
-        self.is_folder, self._root, self.names = read_input(key, uri, self._policy, self._look)
+        look = self._look if among is None else partial(self._look_for, among)
+        self.is_folder, self._root, self.names = read_input(key, uri, self._policy, look)
 
     def _look(self) -> tuple[bool, str, tuple[str, ...]]:
         filesystem, path = open_filesystem(self.uri, self.storage_options)
@@ -53,6 +58,29 @@ class LabelFiles:
         if not names:
             raise FileNotFoundError(path)
         return True, path, tuple(sorted(names))
+
+    def _look_for(self, among: Sequence[str]) -> tuple[bool, str, tuple[str, ...]]:
+        filesystem, path = open_filesystem(self.uri, self.storage_options)
+        return True, path, tuple(name for name in among if filesystem.exists(f"{path.rstrip('/')}/{name}"))
+
+    def above(self, mark: str, among: Sequence[str]) -> LabelFiles | None:
+        """The nearest folder above, up to four, that holds a file called `mark`; of its files those that are `among`.
+
+        None if there is none, and for a web server, which is not asked for what nobody named.
+        """
+        uri = absolute_uri(self.uri, str(Path.cwd())).rstrip("/")
+        if scheme_of(uri).place is Place.WEB:
+            return None
+        for _ in range(_FOLDERS_ABOVE):
+            uri = uri.rpartition("/")[0]
+            if not uri or uri.endswith(("/", ":")):
+                return None
+            try:
+                if LabelFiles(uri, self.storage_options, self._policy, self.key, [mark]).names:
+                    return LabelFiles(uri, self.storage_options, self._policy, self.key, among)
+            except InputError:  # what nobody named need not be readable
+                return None
+        return None
 
     def ending_in(self, *suffixes: str) -> list[str]:
         """The names with one of these endings, in small letters or large ones."""

@@ -143,6 +143,26 @@ def test_pictures_of_an_export_are_not_taken_for_images_of_the_video_that_are_ca
     assert found == [frame for (_, _, frame), mask in sorted(truth.items()) if mask.any()]
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["coco"], "annotations/instances_train.json"),
+        (["davis"], "Annotations/480p"),
+        (["davis"], "Annotations/480p/v-0"),
+        (["mots", "variant=kitti"], "label_02/v-0.txt"),
+        (["cvat_video"], "train/v-0/annotations.xml"),
+        (["sa_v", "variant=png", "frame_step=1"], "sav_train/Annotations_6fps"),
+    ],
+    ids=str,
+)
+def test_a_part_of_an_export_has_the_names_of_the_job_too(tmp_path: Path, words: list[str], part: str) -> None:
+    uri, truth = write_job(tmp_path, (DrawnVideo("v-0", {7: "cat"}), DrawnVideo("w/ö", {9: "cat"})), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", f"format={words[0]}", *words[1:]]) == 0
+    found = by_mask(list(read_labels(str(tmp_path / "to" / part), words[0])))
+    expected = {key for key, mask in truth.items() if mask.any() and ("v-0" not in part or key[0] == "v-0")}
+    assert found.keys() == expected
+
+
 ODD = (
     "clip_auto",
     "cam_manual",
