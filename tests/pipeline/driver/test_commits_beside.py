@@ -123,7 +123,7 @@ def test_a_log_that_cannot_be_written_ends_the_job_though_workers_go_on(tmp_path
     assert len(executor.offered) < 200
     assert len(ledger.asked_at) < 12, "it is asked after 1, 2, 4 … 60 s, and not as often as workers report"
     pauses = [then - before for before, then in pairwise(ledger.asked_at[:6])]
-    assert pauses == sorted(pauses)
+    assert pauses[-1] > 3 * pauses[0]
 
 
 def test_items_of_a_round_are_made_without_a_look_at_what_another_thread_is_writing() -> None:
