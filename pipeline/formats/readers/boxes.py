@@ -22,14 +22,11 @@ from pipeline.errors import InputError
 from pipeline.formats.json_stream import entries, json_lines
 from pipeline.formats.label import Label, LabelBox, LabelFrame, ObjectKey, ReadOptions, Shape, mask_of_rle
 from pipeline.formats.label_files import LabelFiles
-from pipeline.formats.readers.coco import video_and_picture
+from pipeline.formats.readers.coco import NO_TRACK, video_and_picture
 from pipeline.inputs.boxes import FORMS, UNITS, unit_of
 from pipeline.inputs.usual_names import SIDES, USUAL
 
 _NAMELESS = ("bbox", "box")
-
-NO_TRACK = -1
-"""What trackers write for a detection without a track. As an `object_id` it is the number of an object."""
 _MOTCHALLENGE = ("frame", "track_id", "x", "y", "w", "h", "score")
 
 Row = Mapping[str, Any]

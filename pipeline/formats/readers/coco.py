@@ -31,6 +31,9 @@ from pipeline.formats.label import (
 )
 from pipeline.formats.label_files import LabelFiles
 
+NO_TRACK = -1
+"""What trackers write for a detection without a track. As an `object_id` it is the number of an object."""
+
 _OBJECT_KEYS = ("instance_id", "track_id", "object_id")
 _NO_NAMES = ("frame", "frames", "image", "img", "im", "picture")
 _BEFORE_NUMBER = re.compile(r"^(.*?)[ _.-]*\d+$")
@@ -217,6 +220,8 @@ def object_key(annotation: Mapping[str, Any]) -> ObjectKey | None:
     for known in (annotation, attributes if isinstance(attributes, Mapping) else {}):
         for name in _OBJECT_KEYS:
             key = known.get(name)
+            if key == NO_TRACK and name != "object_id":
+                continue
             if isinstance(key, int | str) and not isinstance(key, bool):
                 return key
             if isinstance(key, float) and key.is_integer():

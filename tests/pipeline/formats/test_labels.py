@@ -103,6 +103,20 @@ def test_coco_of_videos_names_video_frame_and_object(tmp_path: Path) -> None:
         assert (label.video, label.frame_index, label.object_key) == ("kitchen/pan", 3, 2)
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [({"track_id": -1}, None), ({"instance_id": -1, "track_id": 4}, 4), ({"object_id": -1}, -1), ({"track_id": 0}, 0)],
+    ids=str,
+)
+def test_annotations_that_no_track_has_are_no_object(tmp_path: Path, said: dict, expected: int | None) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "v/00003.jpg", "height": 20, "width": 30}],
+        "annotations": [{"id": 1, "image_id": 1, "bbox": [0, 0, 5, 5], **said}],
+    }
+    (label,) = read(tmp_path / "a.json", "coco", content)
+    assert label.object_key == expected
+
+
 def test_a_picture_without_annotations_is_labeled_and_empty(tmp_path: Path) -> None:
     content = instances()
     content["images"].append({"id": 11, "file_name": "cup/00013.jpg", "height": 20, "width": 30})
