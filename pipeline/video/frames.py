@@ -28,7 +28,7 @@ from pipeline.video.frame_spool import FrameSpool
 from pipeline.video.passes import DecodingPasses, NumberedFrames
 from pipeline.video.prefetch import DecodeAhead
 from pipeline.video.reading_report import ReadingReport
-from pipeline.video.selection import FrameIndex, FrameSelection, InconsistentFrames
+from pipeline.video.selection import FrameIndex, FrameSelection, InconsistentFrames, last_positions
 from pipeline.video.time_range import TimeBounds
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
@@ -156,7 +156,7 @@ class VideoFrames:
 
         False: other frames were decoded near a prompt than were counted, so that nothing is certain.
         """
-        last = _last_positions(wanted)
+        last = last_positions(wanted)
 
         def is_enough() -> bool:
             return all(self._index.covers(position) for position in last)
@@ -178,7 +178,7 @@ class VideoFrames:
         self, prompted: Sequence[FramePosition], wanted: Sequence[FramePosition]
     ) -> dict[FramePosition, int | None]:
         """Decode until the prompts' frames are known, and label them."""
-        last = _last_positions(wanted)
+        last = last_positions(wanted)
         self._scan(
             lambda index: index.num_labeled >= _LOOK_AHEAD_FRAMES and all(index.covers(position) for position in last)
         )
@@ -205,6 +205,11 @@ class VideoFrames:
     def num_decoded(self) -> int:
         """Frames of the range that were decoded or counted so far, labeled or not."""
         return self._index.num_known
+
+    @property
+    def num_passed(self) -> int:
+        """Frames that have left the decoder. It grows while a walk backward decodes on from a key frame far before."""
+        return self._passes.num_passed
 
     @property
     def num_counted(self) -> int:
@@ -440,13 +445,3 @@ def _from_to(info: VideoInfo) -> str:
     end = None if info.duration_seconds is None else info.start_seconds + info.duration_seconds
     ends = "" if end is None else f" and ends at {end:.4g} s"
     return f"; the video starts at {info.start_seconds:g} s{ends}"
-
-
-def _last_positions(positions: Sequence[FramePosition]) -> list[FramePosition]:
-    """The last of those by index and the last of those by time. When these two are known, all are."""
-    by_index = [position for position in positions if position.frame_index is not None]
-    by_time = [position for position in positions if position.frame_index is None]
-    return [
-        *sorted(by_index, key=lambda position: position.frame_index or 0)[-1:],
-        *sorted(by_time, key=lambda position: position.pts_seconds or 0.0)[-1:],
-    ]

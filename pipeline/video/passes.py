@@ -47,6 +47,7 @@ class DecodingPasses:
         self._can_seek = can_seek
         self._clock_may_restart = clock_may_restart
         self._findings = findings or Findings()
+        self.num_passed = 0  # frames of all passes, for whoever asks whether one moves on
         if not can_seek:
             index.forbid_seeking()
 
@@ -131,6 +132,7 @@ class DecodingPasses:
         number = first
         last: RawFrame | None = None
         for raw in self._bounds.frames(raws):
+            self.num_passed += 1
             if self.index.record(number, raw.pts_seconds, raw.is_key, raw.fault):
                 self._findings.note(number, raw)
             if last is not None:

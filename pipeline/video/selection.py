@@ -255,3 +255,13 @@ def _nearest(times: Sequence[float], wanted: float) -> int | None:
     durations = (times[nearest] - before, after - times[nearest])
     duration = next((seconds for seconds in durations if seconds > 0), 1.0)
     return nearest if abs(early) <= duration else None
+
+
+def last_positions(positions: Sequence[FramePosition]) -> list[FramePosition]:
+    """The last of those by index and the last of those by time. When these two are known, all are."""
+    by_index = [position for position in positions if position.frame_index is not None]
+    by_time = [position for position in positions if position.frame_index is None]
+    return [
+        *sorted(by_index, key=lambda position: position.frame_index or 0)[-1:],
+        *sorted(by_time, key=lambda position: position.pts_seconds or 0.0)[-1:],
+    ]

@@ -62,7 +62,7 @@ class VideoInFlight:
         self._result: FrameResult | None = None
         self._last_step: Step | None = None
         self._saved_session: SavingBeside | None = None
-        self._num_looks = 0
+        self._num_looks = self._num_passed = 0
         self._is_by_itself = False
         self._has_little_memory = False
         self._num_frames = 0
@@ -111,13 +111,17 @@ class VideoInFlight:
     def check_progress(self) -> None:
         """To be called while others wait for it. Raises `WorkerBroken` if fetching or decoding hangs.
 
-        A fetch is told from a slow one by the processor time of its thread, decoding by the frames that come.
+        A fetch is told from a slow one by the processor time of its thread. Decoding moves as long as frames leave the
+        decoder, also where none is labeled for a long time: where few are, or before a walk backward.
         """
         hang_seconds = self._equipment.settings.config.worker.hang_seconds
         if not self._fetch.is_done:
             self._idle_since = self._now()
             hangs, doing = self._equipment.fetcher.watch.hangs(), "fetching"
         else:
+            frames = self._fetch.frames
+            if frames is not None and frames.num_passed != self._num_passed:
+                self._num_passed, self._last_arrival = frames.num_passed, self._now()
             hangs, doing = self._now() - max(self._idle_since, self._last_arrival) > hang_seconds, "decoding"
         if hangs:
             raise WorkerBroken(f"{doing} {self.item.video_id!r} hangs: nothing has moved for {hang_seconds:g} s")

@@ -279,6 +279,14 @@ class CountedFile(io.BytesIO):
         super().close()
 
 
+def test_frames_that_are_decoded_on_the_way_to_a_labeled_one_are_told() -> None:
+    with VideoFrames(media_of(encoded(next(iter(KINDS)))), FrameSelection(stride=23)) as frames:
+        assert frames.length_up_to(2) == 2
+        before = frames.num_passed
+        assert next(frames.backward(2)).index == 1
+        assert frames.num_passed - before >= 23
+
+
 @pytest.mark.parametrize("way", ["closed iterator", "dropped iterator", "closed video", "end"])
 def test_threads_and_files_end_with_their_iterator(way: str) -> None:
     CountedFile.num_open = 0

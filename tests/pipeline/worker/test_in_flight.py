@@ -7,18 +7,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from model import FrameResult, Step, advance
 from pipeline.config.worker_config import CheckpointConfig
+from pipeline.errors import WorkerBroken
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.records import Status, VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage, Stored
 from pipeline.worker.equipment import Network, Stages, load_network
 from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.video_in_flight import VideoInFlight
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.labeling_workers import (
     NUM_FRAMES,
@@ -169,6 +173,23 @@ def test_decoding_that_hangs_is_told_when_nothing_else_is_to_be_done(
     networks[0].may_resize.set()
     assert "decoding 'a' hangs: nothing has moved for 1000 s" in broken(report)
     assert [progress.video_id for progress in report.in_flight] == ["a"], "it may be its fault"
+
+
+def test_decoding_moves_while_frames_leave_the_decoder_though_none_is_labeled(
+    make: MakeWorker, items: dict[str, WorkItem]
+) -> None:
+    """A walk backward through a film of two hours with one key frame decodes all of it before its first frame comes."""
+    clock, frames = Clock(), SimpleNamespace(num_passed=0)
+    video = VideoInFlight(items["a"], make(Stages(clock=clock), hang_seconds=1000.0)._ready)
+    fetched: Any = SimpleNamespace(is_done=True, frames=frames)
+    video._begun_fetch = fetched
+    for _ in range(5):
+        clock.now += 900.0
+        frames.num_passed += 20_000
+        video.check_progress()
+    clock.now += 1001.0
+    with pytest.raises(WorkerBroken, match="decoding 'a' hangs: nothing has moved for 1000 s"):
+        video.check_progress()
 
 
 @dataclass(repr=False)
