@@ -41,7 +41,7 @@ from pipeline.commits.since import asked_since
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import NotInJob
 from pipeline.notebook.job_card import JobFacts, job_card
-from pipeline.notebook.rows import Rows
+from pipeline.notebook.rows import Rows, check_list
 from pipeline.notebook.several_jobs import SameId, SeveralJobs
 from pipeline.notebook.sql import query_tables
 from pipeline.output.kept_columns import with_kept_columns
@@ -223,6 +223,7 @@ class JobTables:
         where: Condition | None,
         rejected: bool,
     ) -> Rows:
+        check_list("video_ids", video_ids)
         chosen = None if video_ids is None else list(video_ids)
         return Rows(
             lambda: self._committed.files(table, chosen),
@@ -244,6 +245,8 @@ class JobTables:
 
         They lack what `keep_columns` kept. Batches fail with `FileNotFoundError` where a segment was replaced.
         """
+        check_list("video_ids", video_ids)
+        check_list("columns", columns)
         wanted = TRACKS.names if columns is None else list(columns)
         asked = None if where is None else columns_of(condition(where, TRACKS), TRACKS)
         read = list(dict.fromkeys((*wanted, "video_id", "object_id", "verdict", *(asked or ()))))
@@ -441,6 +444,7 @@ class JobTables:
 
     def _rows(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
         """Rows of `tracks` or `videos`, in no order."""
+        check_list("video_ids", video_ids)
         return self._up_to_date(table, lambda: self._committed.rows(table, video_ids))
 
     def _up_to_date(self, table: str, read: Callable[[], T]) -> T:

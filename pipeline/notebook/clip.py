@@ -373,7 +373,7 @@ class Clip:
         return rows
 
     def _no_frame(self, frame_index: int) -> NotInJob:
-        return NotInJob(f"video {self.video_id!r} has no masks on frame {frame_index}; {self.frames_in_words()}")
+        return NotInJob(f"video {self.video_id!r} has no masks on frame {frame_index!r}; {self.frames_in_words()}")
 
     def _objects_in_words(self) -> tuple[tuple[int, str], ...]:
         columns = ["object_id", "category", "num_visible", "num_masks", "status"]

@@ -52,6 +52,12 @@ class UpToDate(Protocol):
         """`read()`, once more where files of before are gone, after the log was read again."""
 
 
+def check_list(key: str, names: object) -> None:
+    """Raises `TypeError` for one text where several are asked for: each of its letters would be one of them."""
+    if isinstance(names, str):
+        raise TypeError(f"{key}={names!r} is one text: give a list, as in {key}=[{names!r}]")
+
+
 class Rows:
     """Rows of `masks`, in `columns` and where `where` holds. Nothing is read before one of its methods is called.
 
@@ -63,7 +69,8 @@ class Rows:
         within: what holds of these rows besides `where`, and is not worth telling. It is asked before each reading,
             because tracks may be rejected meanwhile.
 
-    Raises `KeyError` for a column that there is not, and `WrongCondition`.
+    Raises `KeyError` for a column that there is not, `TypeError` for one text in the place of names, and
+    `WrongCondition`.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class Rows:
         self._open = open_dataset
         self._up_to_date = up_to_date
         self._where = where
+        check_list("columns", columns)
         everything: pa.Schema = open_dataset().schema
         self._within = within
         self._asked = None if where is None else condition(where, everything)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import NotInJob
-from pipeline.notebook.rows import Rows
+from pipeline.notebook.rows import Rows, check_list
 from pipeline.notebook.sql import query_tables
 from pipeline.output.schema import SORT_KEYS
 from pipeline.output.where import Condition, condition
@@ -102,6 +102,7 @@ class SeveralJobs:
         rejected: bool = False,
     ) -> Rows:
         """One row per video, object and frame; see `JobTables.masks`. `where` may name the column `output`, too."""
+        check_list("video_ids", video_ids)
         chosen = None if video_ids is None else list(video_ids)
         within = partial(self._within, chosen, rejected)
         return Rows(partial(self._dataset, "masks"), self._up_to_date, columns, where, within)

@@ -98,6 +98,19 @@ def test_a_place_without_a_job_is_told_by_what_is_there(disk_storage: JobStorage
         assert f"{place} holds no job: {told}" in str(error.value)
 
 
+def test_one_text_in_the_place_of_a_list_is_refused(disk_storage: JobStorage, tmp_path: Path) -> None:
+    """The id `cup` would be read as the ids `c`, `u` and `p`, of which there is none: a table without rows."""
+    _, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("cup"))])
+    job, both = tables.open(disk_storage.uri), tables.open([disk_storage.uri])
+    for ask in (job.videos, job.tracks, job.masks, job.track_rows, both.videos, both.tracks, both.masks):
+        with pytest.raises(TypeError, match=r"video_ids='cup' is one text: give a list, as in video_ids=\['cup'\]"):
+            ask("cup")
+    with pytest.raises(TypeError, match="columns='rle' is one text"):
+        job.masks(columns="rle")
+    assert job.videos(["cup"]).num_rows == 1
+
+
 def test_a_list_without_outputs_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="the list of outputs is empty: give at least one"):
         tables.open([])
