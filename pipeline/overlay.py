@@ -348,7 +348,8 @@ def run(arguments: OverlayArguments) -> ExitCode:
     if storage.is_local:
         with contextlib.suppress(OSError):
             (Path(local_path(storage.uri)) / TEMPORARY).rmdir()
-    kept = f", {num_kept} were there already (again=true makes them anew)" if num_kept else ""
+    were, them = ("was", "it") if num_kept == 1 else ("were", "them")
+    kept = f", {num_kept} {were} there already (again=true makes {them} anew)" if num_kept else ""
     files = counted(num_made, "video" if arguments.form == "mp4" else "picture")
     anew = f", {num_replaced} of them in place of those of other keys or masks" if num_replaced else ""
     say(f"{storage}: {files} made{anew}{kept}, in {time.monotonic() - started:.1f} s")

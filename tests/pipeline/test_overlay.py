@@ -122,7 +122,7 @@ def test_files_of_other_keys_are_made_anew_without_being_asked_for(
     film = (draw("videos=c", "stop=3") / "c.mp4").read_bytes()
     assert "1 video made, 1 of them in place of those of other keys or masks, in" in capsys.readouterr().out
     assert len(frames_of(draw("videos=c", "stop=3") / "c.mp4")[0]) == 3
-    assert "0 videos made, 1 were there already" in capsys.readouterr().out
+    assert "0 videos made, 1 was there already (again=true makes it anew)" in capsys.readouterr().out
     assert (draw("videos=c", "stop=3", "masks=fills") / "c.mp4").read_bytes() != film
 
     folder = draw("form=png", "videos=c", "stop=2") / "c"

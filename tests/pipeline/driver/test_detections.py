@@ -80,7 +80,7 @@ def test_a_check_writes_nothing_below_the_output_and_lines_of_json_keep_their_li
 def test_messages_name_the_table_of_detections_and_not_one_of_prompts(tmp_path: Path) -> None:
     text = CSV.format(score=0.9, category="cup").replace("b,5,1,2,3,4", "cup,5,0.1,0.2,0.3,0.4")
     odd = plan_of(tmp_path, text).warnings
-    assert any("1 of 2 rows of the detections table are left out" in told for told in odd)
+    assert any("1 of 2 rows of the detections table is left out" in told for told in odd)
     (tmp_path / "boxes.csv").write_text(CSV.splitlines()[0] + "\na,0,0.1,0.2,0.3,0.4,0.5,cup\n")
     small = plan_job(open_job(config(tmp_path, "boxes.csv", *NAMES))).warnings
     assert any(told.startswith("no box in the detections table (1 row with one)") for told in small)

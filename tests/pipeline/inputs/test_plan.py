@@ -546,7 +546,7 @@ def test_corrections_add_prompts_and_say_nothing_of_where_videos_are(tmp_path: P
     assert [one.object_id for one in read_prompts(item).objects] == [1, 7]
     assert plan.prompted_objects(["b"])["b"].keys() == {1, 7}
     (warning,) = plan.warnings
-    assert "1 of 5 rows of the tables of prompts and corrections are left out" in warning
+    assert "1 of 5 rows of the tables of prompts and corrections is left out" in warning
     assert "'nobody'" in warning
     assert make_plan(InputTables(None, base, corrections=[base]), finished(before)).changed == frozenset()
 

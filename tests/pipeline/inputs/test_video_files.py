@@ -217,7 +217,7 @@ def test_prompts_that_name_no_video_show_both_sides(clips: Path, tmp_path: Path)
 def test_a_prompt_that_misses_its_video_is_told_which_was_meant(clips: Path, tmp_path: Path) -> None:
     plan = plan_of(clips, prompts(tmp_path / "p.parquet", "Pan", "D:\\videos\\cup.mp4"))
     assert plan.warnings == (
-        "1 of 2 rows of the prompts table are left out, because their videos are not in videos=; examples: "
+        "1 of 2 rows of the prompts table is left out, because its video is not in videos=; examples: "
         "'D:\\\\videos\\\\cup.mp4'; did you mean 'cup' by 'D:\\\\videos\\\\cup.mp4'?",
     )
 
