@@ -15,6 +15,7 @@ from pipeline.driver.run_record import RunRecord, recorded_run
 from pipeline.driver.summary import End
 from pipeline.errors import ConfigError, InputError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
+from pipeline.storage.destinations import check_writable
 from pipeline.text import complain, counted, say
 
 
@@ -39,6 +40,7 @@ def _check(config: JobConfig, record: RunRecord) -> End:
         former = find_former(plan, job.storage, state) if config.prune else plan.former(state.finished)
         if plan.num_to_label:
             check_device(config)
+            check_writable(job.storage.uri, "output")
         volume, findings, again = Volume(), Findings(), Again.of(job, plan)
         for one in look(plan.items(), job.config, config.check_videos, num_items=plan.num_to_label):
             volume.add(one, config.propagate.direction, again.objects.by_video.get(one.item.video_id))

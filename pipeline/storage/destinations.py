@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import ConfigError, StorageError
@@ -35,6 +36,7 @@ def check_file(to: str, example: str, storage_options: StorageOptions | None = N
     if _end(to) in _ENDS_OF_FILES.difference(ends):
         raise ConfigError(f"{key}={redact_uri(to)}: it is written as {written}; name a file as {example}")
     _check_scheme(to, storage_options, key)
+    check_writable(to, key)
 
 
 def check_folder(to: str, storage_options: StorageOptions | None = None) -> None:
@@ -52,6 +54,20 @@ def check_folder(to: str, storage_options: StorageOptions | None = None) -> None
             f"to={example}, or to={shown}/ if that shall be its name"
         )
     _check_scheme(to, storage_options, "to")
+    check_writable(to, "to")
+
+
+def check_writable(place: str, key: str) -> None:
+    """Raises `ConfigError` if this user may not write to a place on disk, which need not be there yet.
+
+    What only a try tells, as a disk that is full or mounted to be read, is told when the place is written.
+    """
+    if not is_local(place):
+        return
+    path = Path(local_path(place)).absolute()
+    nearest = next((folder for folder in (path, *path.parents) if folder.is_dir()), path)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"{key}={redact_uri(place)}: this user may not write to {nearest}; name another place")
 
 
 def _end(place: str) -> str:

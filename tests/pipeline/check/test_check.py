@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -294,6 +295,16 @@ def test_an_image_that_cannot_be_read_is_no_fault_of_its_folder(tmp_path: Path) 
     assert found.error == ""
     assert found.opened is not None
     assert (found.opened.num_frames, found.opened.decoded[0]) == (3, 2)
+
+
+@pytest.mark.slow
+def test_a_check_refuses_an_output_to_which_this_user_may_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["a"])
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert job.run("model=mini", "check=true") == 2
+    assert f"output={job.output}: this user may not write to {tmp_path}; name another place" in capsys.readouterr().err
 
 
 @pytest.mark.slow

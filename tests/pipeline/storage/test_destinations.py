@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.storage.destinations import check_file, check_folder
+from pipeline.storage.destinations import check_file, check_folder, check_writable
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,24 @@ def test_folders_with_other_dots_with_a_slash_or_that_are_there_are_taken(tmp_pa
     for name in ("2026.11.30", "v1.5", "new.html/", "there.html"):
         check_folder(f"{tmp_path}/{name}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there.html"]
+
+
+def test_a_place_that_this_user_may_not_write_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests may run as root, to whom every folder is open: what the system says is pretended."""
+    asked: list[Path] = []
+
+    def closed(path: Path, mode: int) -> bool:
+        asked.append(path)
+        return False
+
+    monkeypatch.setattr(os, "access", closed)
+    told = f"this user may not write to {tmp_path}; name another place"
+    for check in (lambda: check_file(f"{tmp_path}/a/r.html", "report.html"), lambda: check_folder(f"{tmp_path}/b/c")):
+        with pytest.raises(ConfigError, match=rf"^to={tmp_path}/.*: {told}$"):
+            check()
+    with pytest.raises(ConfigError, match=rf"^output={tmp_path}/new/out: {told}$"):
+        check_writable(f"{tmp_path}/new/out", "output")
+    assert asked == [tmp_path] * 3, "the nearest folder that is there"
+    check_writable("memory://bucket/out", "output")
