@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 
 USUAL: dict[str, tuple[str, ...]] = {
     "video_id": ("video_id", "video", "clip", "video_name", "file_name", "filename", "file", "image", "path"),
-    "object_id": ("object_id", "track_id", "instance_id", "track", "object", "tracker_id"),
-    "frame_index": ("frame_index", "frame", "frame_id", "frame_number"),
+    "object_id": ("object_id", "track_id", "instance_id", "track", "object", "tracker_id", "obj_id"),
+    "frame_index": ("frame_index", "frame", "frame_id", "frame_number", "frame_idx"),
     "pts_seconds": ("pts_seconds", "timestamp", "time", "seconds"),
-    "category": ("category", "label", "class_name", "class", "category_name", "name"),
+    "category": ("category", "label", "class_name", "class", "category_name", "cls", "name"),
     "score": ("score", "confidence", "conf", "predicted_iou"),
     "mask_rle": ("mask_rle", "rle", "segmentation"),
 }

@@ -206,6 +206,15 @@ def test_a_box_format_against_the_name_of_the_column_is_refused_as_in_a_job(
     assert imported(source, to, "box_format=xyxy") == 0
 
 
+def test_names_of_columns_that_trackers_write_are_known(tmp_path: Path) -> None:
+    source, to = tmp_path / "boxes.csv", tmp_path / "p.parquet"
+    source.write_text("video,frame_idx,obj_id,cls,conf,x1,y1,x2,y2\ncup,3,7,mug,0.5,1,2,11,14\n")
+    assert imported(source, to) == 0
+    (row,) = pq.read_table(to).to_pylist()
+    assert (row["frame_index"], row["object_id"], row["category"], row["score"]) == (3, 7, "mug", 0.5)
+    assert row["box_xyxy"] == [1.0, 2.0, 11.0, 14.0]
+
+
 def test_a_box_format_is_for_the_rows_that_need_it(tmp_path: Path) -> None:
     rows = [
         {"video_id": "cup", "frame_index": 0, "box_xyxy": [1.0, 2.0, 11.0, 14.0]},
