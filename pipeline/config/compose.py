@@ -39,6 +39,9 @@ GROUPS = ("model", "cluster")
 """Groups of keys that have files in `conf/`, one of which is picked by its name: `model=tiny`."""
 
 
+_TABLES = ("videos=", "prompts=", "corrections=", "detections=")
+
+
 def job_config(job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> JobConfig:
     """The typed config of `conf={job}` and the overrides that follow.
 
@@ -61,9 +64,7 @@ def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
         raise ConfigError(f"conf= is given {len(jobs)} times ({', '.join(jobs)}): give one")
     if jobs:
         return jobs[0], others
-    return (
-        "label" if any(word.startswith(("videos=", "prompts=", "corrections=")) for word in others) else "demo"
-    ), others
+    return ("label" if any(word.startswith(_TABLES) for word in others) else "demo"), others
 
 
 def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> DictConfig:

@@ -49,8 +49,11 @@ def run(config: JobConfig) -> int:
     """Run the demo and return the exit code of the job. Raises `ConfigError` if the config names an input."""
     if config.demo is None or not config.output:
         raise ConfigError("the demo needs output= and a demo section, as in conf=demo")
-    if config.videos or config.prompts:
-        raise ConfigError("the demo draws its own clips: leave out videos= and prompts=, or take conf=label")
+    for key in ("videos", "prompts", "corrections", "detections"):
+        if getattr(config, key):
+            raise ConfigError(
+                f"the demo draws its own clips: leave out {key}=, or leave out demo.… and take conf=label"
+            )
     scenes = demo_scenes((config.demo.height, config.demo.width), config.demo.num_frames)
     clips = [draw(scene) for scene in scenes]
     prompts = [row for clip in clips for row in seed_prompts(clip, PROMPT_KINDS[clip.name])]

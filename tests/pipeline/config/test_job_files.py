@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.compose import job_config
+from pipeline.config.compose import job_config, split_job
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
 
@@ -72,3 +72,9 @@ def test_a_mistake_in_a_list_is_shown_as_it_was_typed(word: str, message: str) -
         job_config("label", [*PLACES, word])
     assert str(caught.value) == message
     assert job_config("label", [*PLACES, 'keep_columns=["7"]']).keep_columns == ("7",)
+
+
+def test_boxes_of_a_detector_are_no_demo(tmp_path: Path) -> None:
+    job, words = split_job(["detections=boxes.jsonl", f"output={tmp_path}"])
+    with pytest.raises(ConfigError, match=r"detections= is for conf=discover, .*: give conf=discover"):
+        job_config(job, words)

@@ -124,9 +124,10 @@ def test_a_second_run_of_the_demo_labels_nothing_again(tmp_path: Path, capsys: p
     assert capsys.readouterr().out.splitlines()[-10:] == first
 
 
-def test_the_demo_refuses_an_input_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["conf=demo", "videos=mine.parquet", f"output={tmp_path}"]) == 2
-    assert "leave out videos=" in capsys.readouterr().err
+@pytest.mark.parametrize("key", ["videos", "prompts", "corrections", "detections"])
+def test_the_demo_refuses_an_input_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    assert main(["conf=demo", f"{key}=mine.parquet", f"output={tmp_path}"]) == 2
+    assert f"leave out {key}=" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
