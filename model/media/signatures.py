@@ -30,7 +30,7 @@ _REFUSED = (
     (b"\xff\x0a", "a JPEG XL picture", "a PNG or JPEG file"),
     (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture", "a PNG or JPEG file"),
     (b"%PDF", "a PDF document", "a PNG file of each page"),
-    (b"CR\x02\x00", "a raw photo", "a JPEG or TIFF file"),
+    (b"II*\0\x10\0\0\0CR\x02\0", "a raw photo", "a JPEG or TIFF file"),  # of Canon: a TIFF file of previews
     (b"FUJIFILMCCD-RAW", "a raw photo", "a JPEG or TIFF file"),
     (b"PK\x03\x04", "a zip archive", "files in a folder or a tar"),
     (b"\x1f\x8b", "a gzip file", "the file itself"),

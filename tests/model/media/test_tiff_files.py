@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -216,6 +217,17 @@ def test_a_raw_photo_is_told_from_a_picture(tmp_path: Path) -> None:
     dng = written(gray(), photometric="minisblack", extratags=[(50706, "B", 4, (1, 4, 0, 0), True)])
     (tmp_path / "photo.dng").write_bytes(dng)
     assert "is a raw photo, which is not read; convert it to a JPEG or TIFF file" in refusal(tmp_path / "photo.dng")
+
+
+def test_a_raw_photo_of_canon_is_not_read_for_its_preview(tmp_path: Path) -> None:
+    """Its header is that of TIFF and eight bytes more; the first page is a small JPEG or RGB picture."""
+    height, width = 3, 4
+    size, layout = ((256, width), (257, height), (258, 8), (259, 1)), ((273, 200), (277, 1), (278, height), (279, 12))
+    tags = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in (*size, (262, 1), *layout)]
+    header = b"II*\0" + struct.pack("<I", 16) + b"CR\x02\0" + bytes(4)
+    photo = (header + struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)).ljust(200, b"\0") + bytes(12)
+    (tmp_path / "photo.cr2").write_bytes(photo)
+    assert "is a raw photo, which is not read; convert it to a JPEG or TIFF file" in refusal(tmp_path / "photo.cr2")
 
 
 def test_a_page_of_too_many_pixels_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
