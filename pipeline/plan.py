@@ -112,7 +112,7 @@ def make_plan(config: JobConfig, arguments: PlanArguments) -> _Planned:
     plan = plan_job(job)
     looked: list[Looked] = []
     volume, again = Volume(), Again.of(job, plan)
-    for one in look(plan.items(), job.config, config.check_videos, num_items=plan.num_to_label):
+    for one in look(plan.items_in_order(), job.config, config.check_videos, num_items=plan.num_to_label):
         volume.add(one, config.propagate.direction, again.objects.by_video.get(one.item.video_id))
         if one.opened is not None:
             looked.append(one)

@@ -42,7 +42,7 @@ def _check(config: JobConfig, record: RunRecord) -> End:
             check_device(config)
             check_writable(job.storage.uri, "output")
         volume, findings, again = Volume(), Findings(), Again.of(job, plan)
-        for one in look(plan.items(), job.config, config.check_videos, num_items=plan.num_to_label):
+        for one in look(plan.items_in_order(), job.config, config.check_videos, num_items=plan.num_to_label):
             volume.add(one, config.propagate.direction, again.objects.by_video.get(one.item.video_id))
             findings.add(one)
         refused = [outcome.message for outcome in plan.refused()]

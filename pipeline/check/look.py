@@ -104,8 +104,9 @@ def look(
 ) -> Iterator[Looked]:
     """Every video in turn, with its prompts if the job has any. Of all, `num_opened` are opened, evenly spaced.
 
-    `num_items` is how many videos there are: they are taken as they are needed, because ten million take 8 GB. A store
-    that does not answer for a video within `patience_seconds` is the fault of this video: the check goes on.
+    `num_items` is how many videos there are: they are taken as they are needed, because ten million take 8 GB. In the
+    order of the tables their prompts are read forward, once. A store that does not answer for a video within
+    `patience_seconds` is the fault of this video: the check goes on.
 
     Raises `StorageError` if the storage of the tables does not answer.
     """

@@ -260,6 +260,11 @@ class Plan:
             groups = [turn[window] for turn in turns for window in windows(_renumbered(places[turn]), window_videos)]
         return self._stream(numbers, places, groups, self._lengths(numbers, groups[:1], len(groups) == 1))
 
+    def items_in_order(self) -> Iterator[WorkItem]:
+        """The same in the order of the tables, in which whoever reads the prompts of all of them reads forward only."""
+        for number in self.numbers_to_label().tolist():
+            yield self._item(number, float(self._tables.videos.durations(np.array([number]))[0]))
+
     def _stream(
         self, numbers: Int64Array, places: Int64Array, groups: list[Int64Array], first: _Lengths
     ) -> Iterator[WorkItem]:

@@ -203,3 +203,16 @@ def test_each_video_has_the_fate_of_the_simple_rule(seed: int, tmp_path: Path) -
         assert plan.num_former == len(case.done.keys() - case.rows.keys())
         assert sorted(plan.former(done)) == sorted(case.done.keys() - case.rows.keys())
         assert all(item.prompt_hash == case.hashes[item.video_id] for item in plan.items())
+
+
+def test_videos_may_be_taken_in_the_order_of_the_tables(tmp_path: Path) -> None:
+    """Whoever reads the prompts of all videos would read a large row group again for each step back."""
+    names = ["c", "a", "d", "b"]
+    seconds = pa.array([1.0, 9.0, None, 4.0])
+    pq.write_table(pa.table({"video_id": names, "uri": names, "duration_seconds": seconds}), tmp_path / "v.parquet")
+    rows = [{"video_id": name, **ROWS["box"]} for name in names if name != "d"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    plan = make_plan(InputTables(str(tmp_path / "v.parquet"), str(tmp_path / "p.parquet")), {})
+    items = list(plan.items())
+    assert [item.video_id for item in items] == ["a", "b", "c"]
+    assert list(plan.items_in_order()) == sorted(items, key=lambda item: item.prompts_at[0].start)
