@@ -31,8 +31,9 @@ _VIDEOS_MEASURED = 2_000
 
 @dataclass
 class Decoded:
-    """Frames that the check itself has decoded, and the seconds that this took."""
+    """Videos that the check itself has opened, frames that it has decoded, and the seconds that these took."""
 
+    num_videos: int = 0
     num_frames: int = 0
     seconds: float = 0.0
 
@@ -48,7 +49,6 @@ class Volume:
     num_videos: int = 0
     num_objects: int = 0
     num_kept: int = 0
-    num_opened: int = 0
     num_counted: int = 0
     num_failing: int = 0
     counted: Work = NO_WORK
@@ -64,7 +64,7 @@ class Volume:
         self.num_failing += one.fails
         if one.opened is None:
             return
-        self.num_opened += 1
+        self.decoded.num_videos += 1
         self.decoded.num_frames += one.opened.decoded[0]
         self.decoded.seconds += one.opened.decoded[1]
         if one.opened.num_labeled is not None and not one.fails:
@@ -72,6 +72,11 @@ class Volume:
             work = _work_of(one, one.opened, one.opened.num_labeled, direction, only)
             self.counted = self.counted.plus(work)
             self.longest = max(self.longest, work)
+
+    @property
+    def num_opened(self) -> int:
+        """Of how many videos the file was opened."""
+        return self.decoded.num_videos
 
     def expect_objects(self, objects: Objects) -> None:
         """Where the run finds the objects: it will find as many as in the videos that were measured.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.check.estimate import Experience, Volume
+from pipeline.check.estimate import Decoded, Experience, Volume
 from pipeline.check.forecast import Machines, Prices, forecast, num_segments
 from pipeline.check.rates import Rates, Work
 from pipeline.config.compose import job_config
@@ -21,10 +21,10 @@ ON_GPU = Experience(100, 1000, 10.0, 200.0, Rates(0.1, 0.01, 0.0), "NVIDIA H200,
 NIGHT = Volume(
     num_videos=100,
     num_objects=300,
-    num_opened=10,
     num_counted=10,
     counted=Work(10_000, 30_000, 20_000, 400.0, 5e8, 130),
     longest=Work(3_000, 9_000, 6_000, 120.0, 1e8, 30),
+    decoded=Decoded(num_videos=10),
 )
 
 
