@@ -39,6 +39,7 @@ from model.pixels.orientation import Orientation
 _MAX_DEMUX_ERRORS = 16  # after so many errors in a row the rest of a file is given up
 _MAX_SEEK_SECONDS = 4e9  # later than any clock says, and small enough for 64 bits in any time base
 _UNKNOWN_STEP_SECONDS = Fraction(1, 25)  # between frames of a file that says neither times nor a rate
+_EVEN_SHARE = Fraction(1, 100)  # a rate of 30 and one of 29.97 are both told of films that come evenly
 _MAX_FRAMES_WITHOUT_TIME = 64  # a file whose first 64 frames say no time has none
 
 
@@ -86,6 +87,7 @@ class FilmReader:
                 format=container.format.name,
                 codec=stream.codec_context.name,
                 claims=_claims(container, stream),
+                has_even_rate=_has_even_rate(stream),
             )
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
@@ -218,6 +220,12 @@ def _display(first: av.VideoFrame, stream: VideoStream) -> Display:
 def _step_seconds(stream: VideoStream) -> Fraction:
     rate = stream.average_rate or stream.guessed_rate
     return 1 / rate if rate else _UNKNOWN_STEP_SECONDS
+
+
+def _has_even_rate(stream: VideoStream) -> bool:
+    """Whether the frames of a second are about as many as the shortest of them allow. Where nothing tells, they are."""
+    average, base = stream.average_rate, stream.base_rate
+    return not average or not base or abs(average / base - 1) <= _EVEN_SHARE
 
 
 def _claims(container: InputContainer, stream: VideoStream) -> Claims:

@@ -31,6 +31,7 @@ class VideoInfo:
     """What a file says of itself. Counts and rates are the container's claims and may be wrong; `None` = no claim.
 
     `num_frames_claimed` is what the header says, `claims` are what a whole film must have.
+    Without `has_even_rate`, `fps` is that of the whole file, and frames come faster in one part than in another.
     `start_seconds` is the first time that a frame has; `None` = frames have no times. `format` and `codec` are FFmpeg's
     names.
     """
@@ -43,6 +44,7 @@ class VideoInfo:
     format: str
     codec: str
     claims: Claims | None = None
+    has_even_rate: bool = True
 
     @property
     def size_hw(self) -> tuple[int, int]:

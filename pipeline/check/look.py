@@ -48,6 +48,11 @@ class Opened:
     decoded: tuple[int, float] = (0, 0.0)
     num_bytes: int = 0
 
+    @property
+    def most_frames(self) -> int | None:
+        """Frames of the labeled range at most: those of the whole file where a part may have more than its share."""
+        return self.num_frames if self.info.has_even_rate else self.info.num_frames_claimed
+
 
 @dataclass(frozen=True)
 class Looked:
@@ -175,9 +180,10 @@ def _check_object(one: ObjectPrompts, times: TimeRange, opened: Opened | None) -
         place = _place(position, times, opened.info)
         if place is None:
             raise ValueError(f"{position}: the frames of this video have no times; give frame_index")
-        last = math.inf if opened.num_frames is None else opened.num_frames - (position.frame_index is not None)
+        most = opened.most_frames
+        last = math.inf if most is None else most - (position.frame_index is not None)
         if not -1 < place <= last:
-            raise ValueError(f"{position}: by its file the video has {opened.num_frames} frames in the labeled range")
+            raise ValueError(f"{position}: by its file the video has {most} frames in the labeled range")
         try:
             _, warning = fitted(prompt, opened.info.size_hw, one.box_told)
         except ValueError as error:

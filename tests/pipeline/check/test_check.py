@@ -15,14 +15,15 @@ from model import MediaError
 from model.media.film_files import MAX_PIXELS
 from pipeline.check.look import look
 from pipeline.driver.job import open_job, plan_job
-from pipeline.inputs.write import prompts_table, write_table
+from pipeline.inputs.write import prompts_table, videos_table, write_table
 from pipeline.records import Status, WorkItem
 from pipeline.run import main
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import open_media
+from pipeline.video.selection import FrameSelection
 from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.jobs import JobFolder
-from tests.support.media_files import encode_image, pictures
+from tests.support.media_files import encode, encode_image, pictures
 
 __all__ = ["faulty_store"]
 
@@ -256,6 +257,27 @@ def test_a_store_that_does_not_answer_for_a_video_is_a_fault_of_that_video(
     assert found["a"].opened is not None
     assert found["b"].opened is None
     assert "nobody is at home" in found["b"].error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("frame_index", "fails"), [(7, False), (20, True)])
+def test_a_prompt_in_a_part_with_more_frames_than_the_rate_of_the_file_says_is_no_fault(
+    tmp_path: Path, frame_index: int, fails: bool
+) -> None:
+    """Of 20 frames, 12 come in the first 3.3 s and the other 8 in the quarter of a second after that."""
+    times = [*range(11), *range(100, 109)]
+    job = JobFolder(tmp_path).write(["a"])
+    (tmp_path / "in" / "a.mp4").write_bytes(encode(pictures(20, (96, 128)), rate=30, times=times))
+    rows = [job.rows("videos")[0] | {"start_seconds": 3.34, "end_seconds": 3.62}]
+    write_table(str(tmp_path / "in" / "videos.parquet"), videos_table(rows))
+    change(job, "a", 1, frame_index=frame_index, box_xyxy=[10.0, 10.0, 30.0, 30.0])
+    config = job.config("model=mini")
+    (item,) = plan_job(open_job(config)).items()
+    (found,) = look([item], config, 1, num_items=1)
+    assert (1 in found.problems) is fails
+    selection = FrameSelection(start_seconds=3.34, end_seconds=3.62)
+    with open_media(item) as media, VideoFrames(media, selection) as frames:
+        assert (frames.length_up_to(frame_index + 1) <= frame_index) is fails
 
 
 @pytest.mark.slow
