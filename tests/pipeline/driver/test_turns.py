@@ -14,6 +14,7 @@ import pytest
 from pipeline.driver.turns import keep_waiting, turns_of
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import Plan, make_plan
+from pipeline.output.layout import WAITING
 from pipeline.records import Status, WorkItem
 from pipeline.storage.job_storage import JobStorage
 
@@ -100,7 +101,7 @@ def test_within_a_night_long_videos_still_come_first(nights: Nights) -> None:
 def test_a_store_that_does_not_take_the_list_costs_the_order_only(
     nights: Nights, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "file").write_text("")
-    nights.storage = JobStorage(str(tmp_path / "file" / "job"))
+    (tmp_path / "job" / WAITING / "in the way").mkdir(parents=True)
+    nights.storage = JobStorage(str(tmp_path / "job"))
     nights.night(0, lambda plan, now: plan.items())
     assert "what waits is not written down, so that the next run takes its usual order" in caplog.text
