@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 from model import MediaError, Reader, VideoInfo, open_reader
 from pipeline.config.job_config import FramesConfig, JobConfig
@@ -91,12 +91,17 @@ class Looked:
             if one.object_id in self.problems or not one.prompts or (only is not None and one.object_id not in only):
                 continue
             places = [_place(position, self.item.range, self.opened.info) for position, _ in one.prompts]
-            known = [place for place in places if place is not None] or [0.0]
-            if direction == "forward":
-                shares.append(1 - min(known) / total)
-            else:
-                shares.append((max(known) + 1) / total if direction == "backward" else 1.0)
+            known = [max(place, 0.0) for place in places if place is not None] or [0.0]
+            shares.append(_covered(known, self._shots(total), direction) / total)
         return round(sum(min(max(share, 0.0), 1.0) * labeled for share in shares))
+
+    def _shots(self, total: int) -> list[tuple[float, float]]:
+        """Where each shot of a video of so many frames begins and stops, about: no object is followed across a cut."""
+        assert self.opened is not None
+        times, info = self.item.range, self.opened.info
+        cuts = [_place(FramePosition(None, cut), times, info) for cut in times.cuts_seconds]
+        edges = [0.0, *(float(round(cut)) for cut in cuts if cut is not None and 0 < round(cut) < total), float(total)]
+        return list(pairwise(edges))
 
 
 def look(
@@ -147,6 +152,18 @@ def _ahead(
     while waiting:
         yield waiting.popleft()
         waiting.extend(islice(videos, 1))
+
+
+def _covered(places: Sequence[float], shots: Sequence[tuple[float, float]], direction: str) -> float:
+    """How many frames an object has masks on, that has prompts at these places: those of the shots with prompts."""
+    covered = 0.0
+    for number, (start, stop) in enumerate(shots):
+        is_last = number == len(shots) - 1
+        here = [place for place in places if start <= place < stop or (is_last and place >= stop)]
+        if here:
+            first = min(here) if direction == "forward" else start
+            covered += (max(here) + 1 if direction == "backward" else stop) - first
+    return covered
 
 
 def _result(opening: Future[Opened]) -> Opened:

@@ -14,6 +14,7 @@ import pytest
 from model import MediaError
 from model.media.film_files import MAX_PIXELS
 from pipeline.check.look import look
+from pipeline.demo.inputs import FRAMES_PER_SECOND
 from pipeline.driver.job import open_job, plan_job
 from pipeline.inputs.write import prompts_table, videos_table, write_table
 from pipeline.records import Status, WorkItem
@@ -203,6 +204,25 @@ def test_masks_are_counted_as_the_keys_say(
         sum(row["num_frames"] for row in found.videos.values()) if keys[0] != "propagate.direction=backward" else 6,
         found.masks.num_rows,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_masks_of_an_object_are_counted_up_to_the_cuts_of_its_shots(
+    direction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of six frames, two are of the first shot. One object has prompts on frames 0 and 4, another one on frame 3."""
+    job = JobFolder(tmp_path).write(["a"], num_frames=6, num_objects=2)
+    change(job, "a", 2, frame_index=3)
+    (first, *_) = (row for row in job.rows("prompts") if row["object_id"] == 1)
+    rows = [*job.rows("prompts"), first | {"frame_index": 4}]
+    write_table(str(tmp_path / "in" / "prompts.parquet"), prompts_table(rows))
+    rows = [job.rows("videos")[0] | {"cuts_seconds": [2 / FRAMES_PER_SECOND]}]
+    write_table(str(tmp_path / "in" / "videos.parquet"), videos_table(rows))
+    _, page = check(job, capsys, f"propagate.direction={direction}")
+    (num_masks,) = numbers(r"frames   about [\d,]+ to label, ([\d,]+) masks", page)
+    assert job.run("model=mini", f"propagate.direction={direction}") == 0
+    assert num_masks == job.tables().masks.num_rows
 
 
 @pytest.mark.slow
