@@ -77,6 +77,7 @@ class Fixing:
 
                 state = self._state
                 self._made = Mender(state.storage, lambda: state.job, state.clip)
+                state.at_end.append(self._made.close)  # or Ctrl-C would wait for all frames that it encodes ahead
             return self._made
 
     def open(self, body: Body) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class ReviewState:
         self.frames = FrameStore()
         self.masks = MaskStore()
         self.book = VerdictBook(storage)
+        self.at_end: list[Callable[[], object]] = []  # what is called when the server ends
         self.trouble = ""  # why the last look has failed; pages show it
         self._clock = clock
         self._lock = threading.Lock()
@@ -196,8 +197,10 @@ class ReviewState:
         import_module("pipeline.notebook.clip")
 
     def close(self) -> None:
-        """Close the files of videos."""
+        """Close the files of videos, and what else was begun."""
         self.frames.close()
+        for end in self.at_end:
+            end()
 
     def _is_time_to_read(self) -> bool:
         return self._clock() - self._read_at >= self._read_seconds / _READ_AGAIN_SHARE

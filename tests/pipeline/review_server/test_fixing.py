@@ -191,14 +191,20 @@ def test_two_reviewers_who_begin_at_once_share_one_network(state: ReviewState, m
     class SlowMender:
         def __init__(self, *_: object) -> None:
             made.append(self)
+            self.is_closed = False
             if len(made) == 1:
                 second.start()
                 second.join(0.3)  # it must wait for this one
+
+        def close(self) -> None:
+            self.is_closed = True
 
     monkeypatch.setattr("pipeline.mending.mender.Mender", SlowMender)
     first = fixing._mender
     second.join()
     assert made == [first] == found
+    state.close()
+    assert first.is_closed, "or the server would not end before all frames are encoded that it encodes ahead"  # type: ignore[attr-defined]
 
 
 def test_two_reviewers_who_add_an_object_get_ids_of_their_own(state: ReviewState, mendable: Mendable) -> None:
