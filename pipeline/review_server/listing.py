@@ -9,12 +9,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.arrays import Int64Array
 from pipeline.quality.reasons import Reason
 from pipeline.review_server.answers import ReviewError, answer, number_of, rounded, track_of
 from pipeline.review_server.reasons_in_words import in_words
 from pipeline.review_server.snapshot import in_text
 from pipeline.review_server.state import ReviewState
-from pipeline.review_server.track_list import VERDICTS, Chosen
+from pipeline.review_server.track_list import VERDICTS, Chosen, TrackList
 
 _MOST_ROWS = 500
 
@@ -51,28 +52,29 @@ class Listing:
     def page(self, request: Request) -> Response:
         """Rows `offset` to before `offset + limit` of the tracks that are chosen."""
         self._state.look()
-        snapshot_tracks = self._state.tracks
-        places = self._places(request)
+        tracks = self._state.tracks
+        places = _places(tracks, request)
         offset = max(0, number_of(request, "offset", 0))
         limit = min(max(0, number_of(request, "limit", 100)), _MOST_ROWS)
-        rows = self._rows(places[offset : offset + limit].tolist()) if len(snapshot_tracks) else []
+        rows = self._rows(tracks, places[offset : offset + limit].tolist()) if len(tracks) else []
         return answer({"total": len(places), "offset": offset, "rows": rows, "version": self._state.version})
 
     def next_open(self, request: Request) -> Response:
         """Of those that are chosen the next tracks without a verdict, behind one track; at the end skipped ones."""
-        state = self._state
-        after = state.tracks.place_of(track_of(request)) if "video" in request.query_params else None
+        tracks = self._state.tracks
+        after = tracks.place_of(track_of(request)) if "video" in request.query_params else None
         count = min(max(1, number_of(request, "count", 2)), 20)
         try:
-            places = state.tracks.next_open(_chosen(request), after, count)
+            places = tracks.next_open(_chosen(request), after, count)
         except ValueError as error:
             raise ReviewError(str(error)) from error
-        return answer({"rows": self._rows(places)})
+        return answer({"rows": self._rows(tracks, places)})
 
     def rank(self, request: Request) -> Response:
         """Where a track stands among those that are chosen, counted from 0; null if it is none of them."""
-        place = self._state.tracks.place_of(track_of(request))
-        found = (self._places(request) == place).nonzero()[0] if place is not None else []
+        tracks = self._state.tracks
+        place = tracks.place_of(track_of(request))
+        found = (_places(tracks, request) == place).nonzero()[0] if place is not None else []
         return answer({"rank": int(found[0]) if len(found) else None})
 
     def news(self, request: Request) -> Response:
@@ -80,11 +82,11 @@ class Listing:
         state = self._state
         since, reading = number_of(request, "since", 0), number_of(request, "reading", 0)
         state.look()
-        version = state.version
+        version, tracks = state.version, state.tracks
         keys = state.changes_since(since) if reading == state.snapshot.number else None
-        places = None if keys is None else [place for key in keys if (place := state.tracks.place_of(key)) is not None]
+        places = None if keys is None else [place for key in keys if (place := tracks.place_of(key)) is not None]
         is_too_much = places is None or len(places) > _MOST_ROWS
-        rows = None if is_too_much else self._rows(places or [])
+        rows = None if is_too_much else self._rows(tracks, places or [])
         return answer({"version": version, "rows": rows, "trouble": state.trouble, **self._counts()})
 
     def _counts(self) -> dict[str, Any]:
@@ -98,20 +100,19 @@ class Listing:
             "counts": state.tracks.counts(),
         }
 
-    def _places(self, request: Request) -> Any:
-        try:
-            return self._state.tracks.places(_chosen(request))
-        except ValueError as error:
-            raise ReviewError(str(error)) from error
-
-    def _rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
-        return [
-            track_row(self._state, place, row)
-            for place, row in zip(places, self._state.tracks.rows_at(places), strict=True)
-        ]
+    def _rows(self, tracks: TrackList, places: Sequence[int]) -> list[dict[str, Any]]:
+        return [track_row(self._state, row) for row in tracks.rows_at(places)]
 
 
-def track_row(state: ReviewState, place: int, row: dict[str, Any]) -> dict[str, Any]:
+def _places(tracks: TrackList, request: Request) -> Int64Array:
+    """Places of one list alone: whoever asks holds on to it, because a running job may give another one meanwhile."""
+    try:
+        return tracks.places(_chosen(request))
+    except ValueError as error:
+        raise ReviewError(str(error)) from error
+
+
+def track_row(state: ReviewState, row: dict[str, Any]) -> dict[str, Any]:
     """A track as the list shows it."""
     key = row["video_id"], row["object_id"]
     said, is_of_now = state.current(key)
@@ -133,7 +134,7 @@ def track_row(state: ReviewState, place: int, row: dict[str, Any]) -> dict[str, 
         "doubt_frame": row["doubt_frame"],
         "num_masks": row["num_masks"],
         "num_visible": row["num_visible"],
-        "is_audit": state.tracks.is_audit(place),
+        "is_audit": state.tracks.is_audit(key),
         "labeled_at": in_text(state.labeled_at(key)),
         "video_at": state.clip_key(key[0])[1],  # when any of its tracks was made last
         "message": row["message"] or "",

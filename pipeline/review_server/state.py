@@ -145,8 +145,7 @@ class ReviewState:
 
         One with a verdict leaves the queue. Whoever judges it anew judges what was drawn or chosen then.
         """
-        place = self.tracks.place_of(key)
-        queued = None if place is None else self.tracks.is_audit(place)
+        queued = self.tracks.is_audit(key)
         said, is_of_now = self.current(key)
         if queued is None and said is not None and is_of_now:
             before: bool | None = said.row["is_audit"]

@@ -124,9 +124,10 @@ class TrackList:
         found: list[dict[str, Any]] = self.rows.take(pa.array(np.asarray(places, np.int64))).to_pylist()
         return found
 
-    def is_audit(self, place: int) -> bool | None:
-        """Whether the queue has drawn a track by lot; None for one that is in no queue."""
-        return self._is_audit.get(place)
+    def is_audit(self, key: Key) -> bool | None:
+        """Whether the queue has drawn a track by lot; None for one that is in no queue, or not in the list."""
+        place = self.place_of(key)
+        return None if place is None else self._is_audit.get(place)
 
     def say(self, key: Key, verdict: str) -> None:
         """Note what is said of a track from now on; nothing for one that is not here."""

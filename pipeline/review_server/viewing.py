@@ -20,6 +20,7 @@ from pipeline.review_server.listing import track_row
 from pipeline.review_server.mask_store import series
 from pipeline.review_server.saying import in_json
 from pipeline.review_server.state import ReviewState, unknown_track
+from pipeline.reviews.verdicts import Key
 
 if TYPE_CHECKING:
     from pipeline.notebook.clip import Clip
@@ -41,14 +42,11 @@ class Viewing:
     def track(self, request: Request) -> Response:
         """One track: its row, its video, its course over time, and what was said of it."""
         state, key = self._state, track_of(request)
-        place = state.tracks.place_of(key)
-        if place is None:
-            raise ReviewError(unknown_track(key).args[0], 404)
+        row = self._row(key)
         clip = self._told(lambda: state.clip(key[0]))
-        row = state.tracks.row(place)
         return answer(
             {
-                **track_row(state, place, row),
+                **track_row(state, row),
                 "prompt_frames": row["prompt_frames"],
                 "video": _video_facts(clip),
                 **self._told(lambda: _frames(clip)),
@@ -91,17 +89,22 @@ class Viewing:
     def strip(self, request: Request) -> Response:
         """Small pictures of a track, side by side in one JPEG."""
         state, key = self._state, track_of(request)
-        place = state.tracks.place_of(key)
-        if place is None:
-            raise ReviewError(unknown_track(key).args[0], 404)
+        row = self._row(key)
         kept = (state.clip_key(key[0]), key[1])
         found = self._strips.get(kept)
         if found is None:
-            row = state.tracks.row(place)
             with self._strips_turn:
                 found = self._told(lambda: filmstrip(state.job, state.clip(key[0]), row))
             self._strips.put(kept, found)
         return picture(found)
+
+    def _row(self, key: Key) -> dict[str, Any]:
+        """The row of a track. Raises `ReviewError` for one that the list does not have."""
+        tracks = self._state.tracks  # one list, of which places are: a running job may give another one meanwhile
+        place = tracks.place_of(key)
+        if place is None:
+            raise ReviewError(unknown_track(key).args[0], 404)
+        return tracks.row(place)
 
     def _told(self, make: Callable[[], T]) -> T:
         """What `make` makes. Raises `ReviewError` where a video or a store is at fault, which is for people to read."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import tables
 from pipeline.data_engine.queue import values
+from pipeline.review_server.track_list import TrackList
 from pipeline.reviews.cycles import write_cycles
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, drawn_video
@@ -38,6 +42,38 @@ def test_tracks_come_by_value_or_by_doubt_as_the_tables_have_them(watched: Clien
         assert [one["code"] for one in row["reasons"]] == stored["doubt_reasons"]
         assert row["category"] == stored["category"]
         assert row["doubt"] == pytest.approx(stored["doubt"], abs=1e-3)
+
+
+@pytest.mark.parametrize("path", ["api/tracks", "api/next", "api/rank", "api/track", "api/filmstrip"])
+def test_a_list_that_is_read_again_while_it_is_asked_for_is_not_mixed_with_the_one_before(
+    client: Client, path: str
+) -> None:
+    """A running job gives other lists, in which a place is that of another track, or of none."""
+    state, query = client.state, {"video": "one-frame", "object": 1, "sort": "video"}
+    snapshot = state.snapshot
+    before = client.raw(path, **query).content
+    fewer = replace(snapshot, tracks=TrackList(snapshot.tracks.rows.slice(3, 2)))
+    place_of, places = snapshot.tracks.place_of, snapshot.tracks.places
+
+    def then_another(find: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def found(what: Any) -> Any:
+            state.snapshot = fewer
+            return find(what)
+
+        return found
+
+    snapshot.tracks.place_of = then_another(place_of)  # type: ignore[method-assign]
+    snapshot.tracks.places = then_another(places)  # type: ignore[method-assign]
+    found = client.raw(path, **query)
+    assert found.status_code == 200
+    if path == "api/filmstrip":
+        assert found.content == before
+    elif path == "api/track":
+        assert (found.json()["video_id"], found.json()["object_id"]) == ("one-frame", 1)
+    elif path == "api/rank":
+        assert found.content == before
+    else:
+        assert keys(found.json()) == keys(json.loads(before))
 
 
 def test_pages_add_up_to_the_list(watched: Client) -> None:
