@@ -12,6 +12,7 @@ export class Saving extends EventTarget {
     this.prefix = `maskmill.${key}.outbox.`;
     this.storage = storage;
     this.queue = [];
+    this.left = new Set(); // ids of those of another page, which may be open still
     this.fault = "";
     this.isSending = false;
     this.hasSaved = false;
@@ -22,7 +23,9 @@ export class Saving extends EventTarget {
     const left = Object.keys(this.storage).filter(name => name.startsWith(this.prefix)).sort();
     for (const name of left) {
       try {
-        this.queue.push(JSON.parse(this.storage.getItem(name)));
+        const verdict = JSON.parse(this.storage.getItem(name));
+        this.left.add(verdict.id);
+        this.queue.push(verdict);
       } catch {
         this.storage.removeItem(name);
       }
@@ -67,6 +70,10 @@ export class Saving extends EventTarget {
     let tries = 0;
     while (this.queue.length) {
       const [verdict] = this.queue;
+      if (this.left.has(verdict.id) && this.storage.getItem(this.prefix + verdict.id) === null) {
+        this.#done(verdict); // the other page has sent it, or taken it back
+        continue;
+      }
       try {
         this.isPosting = true;
         const told = await post("api/verdicts", verdict).finally(() => { this.isPosting = false; });

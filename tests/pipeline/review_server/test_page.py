@@ -172,6 +172,28 @@ def test_what_the_server_did_not_take_is_told_kept_and_sent_by_the_next_page(rev
         assert page.evaluate(KEPT) == 1, "the thought is kept, until it is said"
 
 
+def test_what_one_page_takes_back_before_it_is_saved_no_other_page_sends(review: Reviewed) -> None:
+    """A second page of the browser takes up what the first one could not save yet."""
+    with review.open() as seen:
+        page = seen.page
+        fault = {"error": "the disk is full"}
+        intercept(page, "**/api/verdicts", lambda route: route.fulfill(status=503, json=fault))
+        page.keyboard.press("a")
+        expect(page.locator("#saving")).to_have_text("1 not saved yet")
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        expect(page.locator("#saving")).to_have_text("1 not saved yet")
+        other = page.context.new_page()
+        other.goto(f"{review.link}style.css")  # of the same storage
+        other.evaluate(
+            "Object.keys(localStorage).forEach(one => one.includes('.outbox.') && localStorage.removeItem(one))"
+        )
+        page.unroute("**/api/verdicts")
+        expect(page.locator("#saving")).to_have_text("")
+        assert review.verdicts() == []
+        assert seen.complaints == []
+
+
 def test_every_key_is_listed_and_reaches_what_it_names(review: Reviewed) -> None:
     with review.open(viewport={"width": 2200, "height": 1200}) as seen:
         page = seen.page
