@@ -21,21 +21,28 @@ export const HINTS = [
 
 export function fillPanel(fix) {
   const { panel } = fix.app;
-  const line = document.createElement("div"), keys = document.createElement("div"), note = document.createElement("div");
-  line.className = "fix-state";
-  note.className = `fix-note ${fix.note?.kind ?? ""}`;
-  note.textContent = fix.note?.text ?? "";
-  keys.className = "fix-keys";
+  if (!panel.firstChild) panel.append(...parts());
+  const [line, note] = panel.children, words = fix.note?.text ?? "";
   line.textContent = fix.status || (fix.preview.isOn ? fix.preview.words : stateWords(fix));
+  note.className = `fix-note ${fix.note?.kind ?? ""}`;
+  if (note.textContent !== words) note.textContent = words;
+  panel.hidden = false;
+  panel.dataset.state = stateName(fix);
+}
+
+/** They stay while the mode is on: a reader of the screen says what changes in a note that it knows. */
+function parts() {
+  const line = document.createElement("div"), note = document.createElement("div"), keys = document.createElement("div");
+  line.className = "fix-state";
+  note.setAttribute("role", "status");
+  keys.className = "fix-keys";
   for (const [key, words] of HINTS) {
     const one = document.createElement("span"), name = document.createElement("kbd");
     name.textContent = key;
     one.append(name, ` ${words}`);
     keys.append(one, " ");
   }
-  panel.replaceChildren(line, note, keys);
-  panel.hidden = false;
-  panel.dataset.state = stateName(fix);
+  return [line, note, keys];
 }
 
 function stateName({ status, preview, now }) {

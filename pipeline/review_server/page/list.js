@@ -197,6 +197,8 @@ export class TrackList extends EventTarget {
       let element = this.elements.get(number);
       if (!element) {
         element = makeRow();
+        element.id = `row-${number}`;
+        element.setAttribute("aria-posinset", String(number + 1));
         element.style.transform = `translateY(${number * HEIGHT}px)`;
         element.addEventListener("click", () => {
           if (element.row) this.dispatchEvent(new CustomEvent("pick", { detail: element.row }));
@@ -206,7 +208,10 @@ export class TrackList extends EventTarget {
       } else if (!anew && element.row === row) {
         continue;
       }
-      fillRow(element, row, this.current && row && keyOf(row) === keyOf(this.current));
+      const isCurrent = this.current && row && keyOf(row) === keyOf(this.current);
+      fillRow(element, row, isCurrent);
+      element.setAttribute("aria-setsize", String(this.total));
+      if (isCurrent) this.box.setAttribute("aria-activedescendant", element.id);
       if (row) this.strips.show(element.parts.strip, row);
     }
   }

@@ -354,6 +354,7 @@ function setSpeed(distance) {
   const at = Math.max(0, Math.min(SPEEDS.length - 1, SPEEDS.indexOf(player.speed) + distance));
   player.speed = SPEEDS[at];
   $("speed").textContent = `${player.speed}×`;
+  $("speed").ariaLabel = `speed ${player.speed}×`;
 }
 
 const THEMES = ["", "dark", "light"];

@@ -216,6 +216,33 @@ def test_every_key_is_listed_and_reaches_what_it_names(review: Reviewed) -> None
         assert seen.complaints == []
 
 
+SPOKEN = "all => all.map(one => one.ariaLabel ?? one.textContent).filter(name => !/[a-z]{2}/i.test(name))"
+
+
+def test_who_hears_the_page_hears_what_buttons_do_which_track_is_chosen_and_what_fix_mode_tells(
+    review: Reviewed,
+) -> None:
+    with review.open() as seen:
+        page = seen.page
+        MadeUp(page)
+        assert page.locator("button").evaluate_all(SPOKEN) == [], "a sign alone says nothing"
+        for key in "jj":
+            expect(page.locator("#facts")).not_to_be_empty()
+            page.keyboard.press(key)
+        expect(page.locator("#object")).to_contain_text("#")
+        chosen = page.locator(".row.current")
+        expect(page.locator("#rows")).to_have_attribute("aria-activedescendant", str(chosen.get_attribute("id")))
+        expect(chosen).to_have_attribute("aria-posinset", "3")
+        expect(chosen).to_have_attribute("aria-setsize", "7")
+        expect(page.locator("#facts")).not_to_be_empty()
+        page.keyboard.press("f")
+        page.wait_for_selector("#panel[data-state=open]")
+        note = page.get_by_role("status").and_(page.locator("#panel *")).element_handle()
+        page.keyboard.press("Enter")
+        page.wait_for_function("note => note.isConnected && note.textContent.startsWith('Saved')", arg=note)
+        assert seen.complaints == []
+
+
 SAME_BOX = """([name, box]) => {
   const now = document.querySelector(name).getBoundingClientRect();
   return ["x", "y", "width", "height"].every(side => now[side] === box[side]);
