@@ -7,6 +7,8 @@ import { $, tell, trouble } from "./shell.js";
 const reviewer = () => $("reviewer").value.trim();
 const named = row => `#${row.object_id} of ${row.video_id.slice(-60)}`;
 
+const KEPT = "It keeps its masks: the next run does not take in what was corrected. u takes this back.";
+
 /** What an undo has done. */
 function takenBack({ frames, current }) {
   const what = frames.length ? `: what you had saved of frame ${frames.join(", ")}. The next run labels the object without it.` : "";
@@ -42,13 +44,21 @@ export class Verdicts {
       video_id: row.video_id, object_id: row.object_id, verdict, reviewer: reviewer(),
       labeled_at: player.current.labeled_at, seconds: page.watch.seconds, frame_index: player.current.frame_index, ...draft,
     };
+    const isAgainstFix = ["accept", "reject"].includes(verdict) && this.#isFixed(row);
     const { id } = this.saving.say(body);
     this.undoable.push({ row, id, path: null, before: row.said, draft });
     page.show(row, { verdict, reviewer: body.reviewer, comment: draft.comment ?? null, category: draft.category ?? null });
     page.drafts.set(row, {});
     $("comment").value = $("named").value = "";
-    tell(`${verdict}: ${named(row)}`);
+    if (isAgainstFix) tell(`${verdict}: ${named(row)}. ${KEPT}`, "bad");
+    else tell(`${verdict}: ${named(row)}`);
     page.openNext();
+  }
+
+  /** Whether the track was corrected as it is labeled now: here a moment ago, or by anybody. */
+  #isFixed(row) {
+    const isHere = this.undoable.some(one => one.fix && keyOf(one.row) === keyOf(row));
+    return isHere || (row.said?.verdict === "fix" && !row.said.is_stale);
   }
 
   /** Fix mode has saved something of the track that is shown: `u` takes it back after the mode is left. */

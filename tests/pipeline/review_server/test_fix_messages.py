@@ -192,6 +192,24 @@ def test_pauses_count_half_a_minute_while_a_mask_is_corrected_as_well(review: Re
         assert seen.complaints == []
 
 
+def test_who_accepts_what_he_has_corrected_is_told_that_the_correction_does_not_count(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        MadeUp(page)
+        page.keyboard.press("a")
+        review.has_told(page, "accept: #")
+        begin_fix(page)
+        click_it(page, 1)
+        page.keyboard.press("Enter")
+        expect(page.locator(".fix-note")).to_contain_text("Saved")
+        page.keyboard.press("Escape")
+        expect(page.locator("#panel")).to_be_hidden()
+        assert not page.evaluate("lines.some(line => line.includes('was corrected'))")
+        page.keyboard.press("a")
+        review.has_told(page, "the next run does not take in what was corrected. u takes this back.")
+        assert seen.complaints == []
+
+
 def test_a_key_that_is_held_takes_back_one_thing(browser: Browser, output: str) -> None:
     for minute, frame in enumerate((2, 4, 5)):
         fixed(output, minute, frame)
