@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _MOST_VIDEOS = 4
 _MOST_CORRECTIONS = 64
+_MOST_ZOOMS = 8  # regions that are kept encoded, for as many reviewers
 _CACHED_FRAMES = 48
 _ENCODED_AHEAD = 8
 
@@ -96,6 +97,8 @@ class Mender:
                 raise WasClosed("this correction was closed meanwhile: open the frame again")
             self._corrections.move_to_end(correction_id)
             found = self._corrections[correction_id]
+            for older in list(self._corrections.values())[:-_MOST_ZOOMS]:
+                older.forget_zoom()
             if found.video_id in self._videos:
                 self._videos.move_to_end(found.video_id)
             return found

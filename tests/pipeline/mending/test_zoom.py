@@ -103,6 +103,23 @@ def test_clicks_go_on_from_the_mask_of_the_region_and_beyond_it_from_the_frame(f
 
 
 @pytest.mark.slow
+def test_regions_of_a_few_corrections_are_kept_and_the_others_are_encoded_again(
+    film: Mendable, mender: Mender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame of a large network has 16 MB of features, and 64 corrections are under way."""
+    monkeypatch.setattr("pipeline.mending.mender._MOST_ZOOMS", 1)
+    truth = film.clip.mask(SMALL, FRAME)
+    on_it = worst_click(np.zeros_like(truth), truth)[0]
+    first, second, plain = (mender.open(VIDEO, SMALL, FRAME) for _ in range(3))
+    for one in (first, plain):
+        mender.correction(one.id).box(box_of(truth).box_xyxy)
+    expected = plain.click(on_it, 1)
+    mender.correction(second.id).box(box_of(truth).box_xyxy)
+    assert [one._zoom is not None for one in (first, second, plain)] == [False, True, False]
+    assert mender.correction(first.id).click(on_it, 1) == expected
+
+
+@pytest.mark.slow
 def test_a_click_beside_the_object_takes_a_part_of_the_region_away(film: Mendable) -> None:
     """The click is told in pixels of the frame, and the part lies in those of the region."""
     box_xyxy = box_of(film.clip.mask(SMALL, FRAME)).box_xyxy
