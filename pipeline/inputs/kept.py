@@ -45,8 +45,8 @@ def kept_text(rows: Iterable[Mapping[str, Any]], keep: Sequence[str]) -> str | N
     found: dict[str, Any] = {}
     for row in rows:
         for name in keep:
-            value = row.get(kept_column(name))
-            if name not in found and value is not None and not (isinstance(value, float) and math.isnan(value)):
+            value = _without_strange_numbers(row.get(kept_column(name)))
+            if name not in found and value is not None:
                 found[name] = value
     ordered = {name: found[name] for name in keep if name in found}
     return json.dumps(ordered, default=_text, ensure_ascii=False) if ordered else None
@@ -65,6 +65,15 @@ def read_kept(
     if [row.get("video_id") for row in found] != [item.video_id]:
         raise TableChanged(item.source.row_at.file, f"the row of {item.video_id!r} is another's")
     return kept_text(found, keep)
+
+
+def _without_strange_numbers(value: Any) -> Any:
+    """A value whose numbers JSON knows: it has no NaN, which pandas writes for null, and no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _without_strange_numbers(one) for name, one in value.items()}
+    return [_without_strange_numbers(one) for one in value] if isinstance(value, list) else value
 
 
 def _text(value: Any) -> str:

@@ -137,3 +137,11 @@ def test_what_is_kept_changes_no_hash(job: JobFolder) -> None:
         plan = make_plan(InputTables(places[0], places[1], naming=naming), {})
         hashes.append([item.prompt_hash for item in plan.items()])
     assert hashes[0] == hashes[1]
+
+
+def test_what_is_kept_is_json_also_where_numbers_are_none() -> None:
+    """Python reads NaN and Infinity, and other programs refuse the whole text."""
+    inf, nan = float("inf"), float("nan")
+    row = {"kept:a": [1.5, nan, {"b": -inf}], "kept:c": {"d": [nan]}, "kept:e": inf, "kept:f": nan}
+    text = kept_text([row, {"kept:f": 2.0}], ["a", "c", "e", "f"])
+    assert text == '{"a": [1.5, null, {"b": null}], "c": {"d": [null]}, "f": 2.0}'
