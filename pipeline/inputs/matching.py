@@ -54,7 +54,7 @@ def who_they_are(unknown: Sequence[str], ids: Sequence[str], done: Container[str
     if not former:
         return misspelled
     named = ", ".join(map(repr, former))
-    return f"; finished before and not in videos= now, so that prune=true removes their masks: {named}{misspelled}"
+    return f"; finished before and not in videos= now (masks stay, but for a run with prune=true): {named}{misspelled}"
 
 
 def did_you_mean(unknown: Iterable[str], ids: Sequence[str]) -> str:

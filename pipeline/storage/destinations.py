@@ -48,10 +48,9 @@ def check_folder(to: str, storage_options: StorageOptions | None = None) -> None
                 raise ConfigError(f"to={redact_uri(to)}: {place} is a file, and to= names a folder")
     if not to.endswith("/") and (end := _end(to)) in _ENDS_OF_FILES and not _is_folder(to):
         shown = redact_uri(to)
-        example = shown.rpartition("/")[2].removesuffix(end)
         raise ConfigError(
             f"to={shown}: to= names a folder for several files, and {end} is the end of a file: give a folder, as "
-            f"to={example}, or to={shown}/ if that shall be its name"
+            f"to={shown.removesuffix(end)}, or to={shown}/ if that shall be its name"
         )
     _check_scheme(to, storage_options, "to")
     check_writable(to, "to")

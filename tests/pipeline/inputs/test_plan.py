@@ -339,9 +339,9 @@ def test_a_row_of_prompts_of_a_former_video_is_no_misspelling(tmp_path: Path) ->
     done = {"film4": Finished(Status.OK, "hash")}
     one = {"video_id": ["film3"], "uri": ["x"]}
     warning, _ = plan_of(tmp_path, one, prompts("film3", "film4"), done).warnings
-    assert warning.endswith("not in videos= now, so that prune=true removes their masks: 'film4'")
+    assert warning.endswith("not in videos= now (masks stay, but for a run with prune=true): 'film4'")
     warning, _ = plan_of(tmp_path, one, prompts("film3", "film4", "Film3.mp4"), done).warnings
-    assert warning.endswith("removes their masks: 'film4'; did you mean 'film3' by 'Film3.mp4'?")
+    assert warning.endswith("run with prune=true): 'film4'; did you mean 'film3' by 'Film3.mp4'?")
     with pytest.raises(InputError, match="no row names a video") as error:
         plan_of(tmp_path, one, prompts("film4"), done)
     assert "did you mean" not in str(error.value)

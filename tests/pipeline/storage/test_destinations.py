@@ -42,7 +42,9 @@ def test_the_key_of_another_file_is_named() -> None:
 def test_a_folder_with_the_end_of_a_file_is_refused_before_it_is_made(tmp_path: Path, end: str) -> None:
     with pytest.raises(ConfigError) as error:
         check_folder(f"{tmp_path}/cats.{end}")
-    assert f".{end} is the end of a file: give a folder, as to=cats, or to={tmp_path}/cats.{end}/" in str(error.value)
+    assert f".{end} is the end of a file: give a folder, as to={tmp_path}/cats, or to={tmp_path}/cats.{end}/" in str(
+        error.value
+    )
 
 
 def test_folders_with_other_dots_with_a_slash_or_that_are_there_are_taken(tmp_path: Path) -> None:
