@@ -48,6 +48,7 @@ class Fix {
       pointerdown: (event, xy) => this.pointer.down(event, xy),
       pointermove: (event, xy) => this.pointer.move(event, xy),
       pointerup: (event, xy) => this.pointer.up(event, xy),
+      pointercancel: () => { this.pointer.cancel(); this.draw(); },
       mayLeave: () => this.mayLeave(),
       leave: () => this.leave(),
     });
@@ -85,6 +86,7 @@ class Fix {
   arrived() {
     if (!this.isOn || this.preview.isOn) return;
     this.note = null;
+    this.pointer.cancel();
     this.now = this.corrections.here;
     this.draw();
     clearTimeout(this.rest);
@@ -93,7 +95,7 @@ class Fix {
   }
 
   show(correction) {
-    this.now = correction;
+    if (correction === this.corrections.here) this.now = correction;
     this.player.showMask(correction.object_id, correction.frame_index, correction.area ? correction.counts : null);
     this.draw();
   }

@@ -12,7 +12,10 @@ export class Corrections {
   }
 
   /** The correction of the object on the frame that is shown, or null. */
-  get here() { return this.open.get(this.#key) ?? null; }
+  get here() { return this.open.get(this.#key(this.place)) ?? null; }
+
+  /** What is shown. Who does something now means this, also where it is done later, when another frame is shown. */
+  get place() { return { frame_index: this.fix.player.current.frame_index, isAdded: Boolean(this.fix.added) }; }
 
   /** Frames on which something was said that is not saved; what was taken back on purpose is not among them. */
   get unsaved() { return [...this.open.values()].filter(one => one.num_said && !one.isSaved && !one.isTakenBack); }
@@ -29,26 +32,26 @@ export class Corrections {
     return this.queue;
   }
 
-  /** The correction of the object on this frame, opened on the server if it is not; once, however often it is asked for. */
-  async opened() {
-    const { fix } = this, key = this.#key;
-    if (!this.here && !this.opening.has(key)) {
-      this.opening.set(key, this.#openHere().finally(() => this.opening.delete(key)));
+  /** The correction of the object on a frame, opened on the server if it is not; once, however often it is asked for. */
+  async opened(place = this.place) {
+    const { fix } = this, key = this.#key(place), known = this.open.get(key);
+    if (!known && !this.opening.has(key)) {
+      this.opening.set(key, this.#openAt(place).finally(() => this.opening.delete(key)));
     }
-    const found = this.here ?? (await this.opening.get(key));
+    const found = known ?? (await this.opening.get(key));
     if (fix.isOn && found === this.here) fix.show(found);
     return found;
   }
 
-  async #openHere() {
-    const { fix } = this, { video_id, frame_index } = fix.player.current;
+  async #openAt({ frame_index, isAdded }) {
+    const { fix } = this, { video_id, object_id } = fix.player.current, isNew = isAdded && fix.added === "new";
     fix.status = "making the memory of this frame …";
     fix.draw();
     try {
       const told = await this.app.api.post("api/fix/open", {
-        video_id, object_id: fix.added === "new" ? null : fix.objectId, frame_index, reviewer: fix.reviewer,
+        video_id, object_id: isNew ? null : isAdded ? fix.added : object_id, frame_index, reviewer: fix.reviewer,
       });
-      if (fix.added === "new") fix.added = told.object_id;
+      if (isNew) fix.added = told.object_id;
       this.#keep(told);
       return told;
     } finally {
@@ -80,11 +83,11 @@ export class Corrections {
   say(what) {
     const { fix } = this, { panel } = this.app;
     if (!fix.preview.mayGoOn()) return undefined;
-    const asked = performance.now();
+    const asked = performance.now(), { place } = this;
     fix.note = null;
     this.numPending++;
     return this.do(async () => {
-      const correction = await this.opened();
+      const correction = await this.opened(place);
       const told = await this.ask("api/fix/say", correction, what);
       if (what.kind === "undo") told.isTakenBack = correction.isTakenBack;
       this.#keep(told);
@@ -101,8 +104,9 @@ export class Corrections {
   /** Save what is shown; with `isSplit` as an object that begins here. */
   save(isSplit) {
     if (!this.fix.preview.mayGoOn()) return;
+    const { place } = this;
     this.do(async () => {
-      const correction = this.fix.now ?? (await this.opened());
+      const correction = await this.opened(place);
       const { splitInto } = correction;
       if (splitInto) throw new Error(`Nothing to save: the track is split here, and object ${splitInto} has this mask. ctrl z takes it back.`);
       if (correction.isSaved && !isSplit && !written("named") && !written("comment")) throw new Error("Nothing to save: this frame is saved.");
@@ -192,7 +196,7 @@ export class Corrections {
     if (corrections.includes(this.fix.now)) this.fix.now = null;
   }
 
-  get #key() { return `${this.fix.objectId} ${this.fix.player.current.frame_index}`; }
+  #key({ frame_index, isAdded }) { return `${isAdded ? this.fix.added : this.fix.player.current.object_id} ${frame_index}`; }
 
   #keep(told) { this.open.set(`${told.object_id} ${told.frame_index}`, told); }
 }

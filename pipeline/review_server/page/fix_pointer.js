@@ -31,8 +31,12 @@ export class Pointer {
     return true;
   }
 
+  /** What is under way is not said: another frame is shown, or the system has taken the pointer. */
+  cancel() { this.press = this.stroke = this.path = null; }
+
   down(event, xy) {
     const { fix } = this;
+    if (event.button === 1) return; // the middle one scrolls or pastes
     if (!fix.preview.mayGoOn()) return;
     const isOutside = event.button === 2 || event.altKey;
     this.press = { xy, screen: [event.clientX, event.clientY], isOutside };
@@ -58,7 +62,7 @@ export class Pointer {
 
   up(event, xy) {
     const { press, stroke } = this, { corrections, player } = this.fix;
-    this.press = this.stroke = this.path = null;
+    this.cancel();
     if (!press) return;
     const { size: [width, height] } = player.current;
     const inside = ([x, y]) => [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)];

@@ -16,8 +16,9 @@ export class Preview {
     const { fix, isRunning } = this;
     this.stop(!isRunning);
     if (isRunning) return;
+    const { place } = fix.corrections;
     fix.corrections.do(async () => {
-      const from = await fix.corrections.opened();
+      const from = await fix.corrections.opened(place);
       const preview = { from, abort: new AbortController(), count: 0, end: "" };
       this.shown = preview;
       fix.draw();

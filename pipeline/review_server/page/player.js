@@ -25,7 +25,7 @@ export class Player extends EventTarget {
     this.why = "";
     this.failures = 0;
     new ResizeObserver(() => this.fit()).observe(this.stage);
-    for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
+    for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
       this.stage.addEventListener(kind, event => this.#pointed(kind, event));
     }
     this.stage.addEventListener("wheel", event => this.#wheeled(event), { passive: false });
@@ -271,7 +271,7 @@ export class Player extends EventTarget {
     } else if (kind === "pointermove" && this.dragged) {
       Object.assign(this.view, { x: event.clientX - this.dragged.x, y: event.clientY - this.dragged.y });
       this.#place();
-    } else if (kind === "pointerup") {
+    } else if (kind !== "pointermove") {
       this.dragged = null;
     }
   }

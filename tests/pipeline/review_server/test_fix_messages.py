@@ -210,6 +210,59 @@ def test_who_accepts_what_he_has_corrected_is_told_that_the_correction_does_not_
         assert seen.complaints == []
 
 
+def test_what_is_said_and_saved_is_of_the_frame_that_was_shown_then(review: Reviewed) -> None:
+    """A network may take seconds for a click, in which a reviewer clicks, saves, and goes on to the next frame."""
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page)
+        held: list[Route] = []
+        begin_fix(page)
+        page.keyboard.press("Home")
+        expect(page.locator("#where")).to_contain_text("frame 0 ")
+        click_it(page, 1)
+        page.unroute("**/api/fix/*")
+        intercept(page, "**/api/fix/*", lambda route: made_up(route) if held else held.append(route))
+        page.keyboard.press("h")
+        page.locator("#overlay").click()
+        page.keyboard.press("Enter")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#where")).not_to_contain_text("frame 0 ")
+        made_up(held[0])
+        page.wait_for_selector('#panel[data-saved="1"]')
+        assert [one["kind"] for one in made_up.said] == ["click", "hide", "click"]
+        assert len({one["id"] for one in made_up.said}) == 1
+        (saved,) = made_up.saved
+        assert (saved["frame_index"], saved["num_said"]) == (0, 3)
+        assert seen.complaints == []
+
+
+def test_a_press_that_the_middle_button_makes_or_another_frame_ends_says_nothing(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page)
+        begin_fix(page)
+        page.keyboard.press("Home")
+        expect(page.locator("#where")).to_contain_text("frame 0 ")
+        overlay, box = page.locator("#overlay"), page.locator("#overlay").bounding_box()
+        assert box is not None
+        overlay.click(button="middle")
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for end in (
+            lambda: page.keyboard.press("End"),
+            lambda: page.locator("#stage").dispatch_event("pointercancel", {"pointerId": 1}),
+        ):
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x + 40, y + 40, steps=3)
+            end()
+            expect(page.locator("#where")).not_to_contain_text("frame 0 ")
+            page.mouse.up()
+        page.keyboard.press("h")
+        page.wait_for_selector('#panel[data-said="1"]')
+        assert [one["kind"] for one in made_up.said] == ["hide"]
+        assert seen.complaints == []
+
+
 def test_a_key_that_is_held_takes_back_one_thing(browser: Browser, output: str) -> None:
     for minute, frame in enumerate((2, 4, 5)):
         fixed(output, minute, frame)

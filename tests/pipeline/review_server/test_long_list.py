@@ -31,7 +31,7 @@ def test_a_review_that_goes_on_far_down_the_list_shows_that_row_and_goes_to_its_
     with reviewed(browser, JobStorage(output)) as review, review.open() as seen:
         page = seen.page
         page.select_option("#sort", "video")
-        page.wait_for_function("Object.values(localStorage).some(kept => kept.includes('\"sort\":\"video\"'))")
+        page.wait_for_function('Object.values(localStorage).some(kept => kept.includes(\'"sort":"video"\'))')
         page.reload()
         page.wait_for_selector("body[data-ready]")
         expect(page.locator("#object")).to_contain_text(f"#{LEFT}")
