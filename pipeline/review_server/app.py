@@ -22,8 +22,9 @@ Fix mode is `fixing.py` here, and in the browser `page/fix.js` with the files `p
       `showMask(object_id, frame_index, counts)` shows this RLE (COCO's compressed counts) in the place of the stored
                  one, also on frames without one; `null` in the place of counts hides it
       `forgetMasks(object_id?, frame_index?)` shows the stored ones again, of one frame, one object or of all
-      `enterMode({name, keydown(event), pointerdown(event, xy), pointermove(…), pointerup(…), pointercancel(…), leave()})`:
-                 from now on pointer and keys go to the mode; a key for which `keydown` returns true goes no further. Escape,
+      `enterMode({name, keydown(event), pointerdown(event, xy), …, leave()})`: from now on pointer and keys go to the
+                 mode, also `pointermove`, `pointerup` and `pointercancel`; a key for which `keydown` returns true goes
+                 no further. Escape,
                  another track and `leaveMode()` end it and call `leave()`. Before another track is opened or judged,
                  the page asks `await mayLeave()`, where the mode has one: false stays.
   `app.api`      `get(path, query)`, `post(path, body)` → JSON; both throw `Error` with the server's sentence
