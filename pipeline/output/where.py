@@ -139,10 +139,8 @@ class _Parser:
             if is_not:
                 self._fail("expected 'in', 'between' or 'like' after 'not'")
             if not pa.types.is_boolean(self._schema.field(name).type):
-                self._fail(
-                    f"expected a comparison after {name}, as in {name} > 0 (a shell takes > for a file, unless quotes "
-                    f"stand around it: 'where={name} > 0')"
-                )
+                quotes = f"; a shell takes > for a file unless quotes stand around it: 'where={name} > 0'"
+                self._fail(f"expected a comparison after {name}, as in {name} > 0", quotes)
             return field
         return ~found if is_not else found
 
@@ -274,10 +272,10 @@ class _Parser:
             raise WrongCondition(f"where= has more than {_MOST_PARTS} parts; name many values by column in (…)")
         return [*tokens, _Token("end", "", len(text))]
 
-    def _fail(self, expected: str) -> NoReturn:
+    def _fail(self, expected: str, hint: str = "") -> NoReturn:
         token = self._token
         place = "at its end" if token.kind == "end" else f"at {self._where[token.start :].strip()!r}"
-        raise WrongCondition(f"{self._said()}: {expected} {place}")
+        raise WrongCondition(f"{self._said()}: {expected} {place}{hint}")
 
     def _said(self) -> str:
         return f"where={self._where!r}"

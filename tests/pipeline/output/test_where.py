@@ -127,7 +127,10 @@ def test_an_expression_of_arrow_is_taken_as_it_is() -> None:
         ("area > true", "area holds numbers, so that it cannot be compared with True"),
         ("kept = 3", "kept holds values of type list"),
         ("finished_at > 'yesterday'", "finished_at is a time, and 'yesterday' is none; write '2026-01-31 12:00'"),
-        ("area", "expected a comparison after area, as in area > 0 (a shell takes > for a file, unless"),
+        (
+            "area",
+            "expected a comparison after area, as in area > 0 at its end; a shell takes > for a file unless quotes",
+        ),
         ("area >", "expected a number, a text, true or false at its end"),
         ("area > 3 category = 'dog'", "expected 'and', 'or' or the end at \"category = 'dog'\""),
         ("(area > 3", "expected ')' at its end"),
