@@ -52,9 +52,9 @@ def _explain(group: type[Group], mistake: ErrorDetails) -> str:
             is_named = not names or f"{names[-1]}=" in told or told.startswith((path, names[-1]))
             return told if is_named else f"{path}: {told}"
         case "model_type" | "model_attributes_type":
-            return f"{path}={redact({path: value})[path]!r}: {_no_key(group, names)}"
+            return f"{path}={_shown(redact({path: value})[path])}: {_no_key(group, names)}"
         case "dict_type":
-            return f"{path}={value}: expected keys with values, as in {path}.key=value"
+            return f"{path}={'null' if value is None else value}: expected keys with values, as in {path}.key=value"
         case "tuple_type":
             return f"{path}={_shown(value)}: expected a list, as in {path}=[a,b]"
     key = next((key for key in keys(group) if key.path == path), None)

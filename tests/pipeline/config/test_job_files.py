@@ -59,6 +59,8 @@ def test_a_commit_of_digits_is_taken_letter_by_letter(revision: str) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
+        ("frames=null", "frames=null: frames is a group of keys, as frames.stride; give one of them"),
+        ("storage_options=null", "storage_options=null: expected keys with values, as in storage_options.key=value"),
         ("retry=null", "retry=null: expected a list, as in retry=[a,b]"),
         ("keep_columns=7", "keep_columns=7: expected a list, as in keep_columns=[a,b]"),
         (
@@ -67,7 +69,7 @@ def test_a_commit_of_digits_is_taken_letter_by_letter(revision: str) -> None:
         ),
     ],
 )
-def test_a_mistake_in_a_list_is_shown_as_it_was_typed(word: str, message: str) -> None:
+def test_a_mistake_in_a_list_or_a_group_is_shown_as_it_was_typed(word: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         job_config("label", [*PLACES, word])
     assert str(caught.value) == message
