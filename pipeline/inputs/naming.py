@@ -108,7 +108,7 @@ def sources(schema: pa.Schema, file: str, naming: Naming, metadata: Any = None) 
             columns = tuple(column for column in naming.table_columns(name) if column in schema.names)
             found[name] = Source(columns, pa.string(), partial(_template, given, folders), given)
         elif (column := _first(schema.names, given, name.removeprefix(_KEPT))) is not None:
-            found[name] = Source((column,), schema.field(column).type, partial(_column, column), column)
+            found[name] = Source((column,), _type(schema, column), partial(_column, column), column)
         elif (column := _first(folders, given, name.removeprefix(_KEPT))) is not None:
             kind, value = _constant(folders[column], is_text=name in TEXTS)
             found[name] = Source((), kind, partial(_repeated, value, kind), f"{column}={folders[column]}")
@@ -119,8 +119,26 @@ def sources(schema: pa.Schema, file: str, naming: Naming, metadata: Any = None) 
 
 def standard_batch(batch: pa.RecordBatch, wanted: Mapping[str, Source]) -> pa.RecordBatch:
     """The columns that `wanted` names, made of what was read of a file."""
-    arrays = [source.make(batch) for source in wanted.values()]
+    arrays = [_without_views(source.make(batch)) for source in wanted.values()]
     return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
+
+
+def _without_views(column: pa.Array) -> pa.Array:
+    """A column whose texts and bytes are stored as Arrow mostly does it, because few of its functions know views."""
+    plain = _plain_type(column.type)
+    return column if plain == column.type else column.cast(plain)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct(
+            [kind.field(place).with_type(_plain_type(kind.field(place).type)) for place in range(kind.num_fields)]
+        )
+    return kind
 
 
 def read_columns(wanted: Mapping[str, Source]) -> list[str]:
@@ -160,6 +178,11 @@ class NamedColumns:
         return {name: known[name] for name in self._names if name in known}
 
 
+def _type(schema: pa.Schema, column: str) -> pa.DataType:
+    """The type of a column, of several of one name that of the first: whoever reads the file refuses them."""
+    return schema.field(schema.get_all_field_indices(column)[0]).type
+
+
 def _first(there: Any, *names: str | None) -> str | None:
     return next((name for name in names if name is not None and name in there), None)
 
@@ -169,7 +192,7 @@ def _structs_of_videos(schema: pa.Schema, file: str, naming: Naming, metadata: A
     column = _first(schema.names, naming.names.get("video"), "video")
     if column is None:
         return {}
-    kind = schema.field(column).type
+    kind = _type(schema, column)
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         return {}
     num_null = _num_null(metadata, f"{column}.bytes")
@@ -198,7 +221,7 @@ def _num_null(metadata: Any, path: str) -> int:
 def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, Source]) -> dict[str, Source]:
     sides = naming.table_columns("box")
     if len(sides) > 1 and set(sides) <= set(schema.names):
-        kinds = [schema.field(name).type for name in sides]
+        kinds = [_type(schema, name) for name in sides]
         odd = next((kind for kind in kinds if not is_number(kind)), pa.float64())
         form = naming.box_format or "xyxy"
         made = Source(tuple(sides), pa.list_(odd), partial(_box_of_sides, sides, form), ",".join(sides))
@@ -210,7 +233,7 @@ def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, S
     if column is None:
         return found
     form = named.get(column) or naming.box_format or "xyxy"  # the name of a column says more than a key for all tables
-    made = Source((column,), schema.field(column).type, partial(_box, column, form), column)
+    made = Source((column,), _type(schema, column), partial(_box, column, form), column)
     others = {name: source for name, source in found.items() if name not in named}
     return others | {target_column(form): made, BOX_TOLD: constant(column if column in named else form)}
 

@@ -237,3 +237,22 @@ def test_whole_numbers_that_pandas_made_floats_of_are_filled_up_with_zeros(tmp_p
     )
     keys = "columns.video_id=ep {index:03d} {part}", "columns.prompts_video_id=id"
     assert {item.video_id for item in plan_of(videos, prompts, *keys).items()} == {"ep 001 0.5", "ep 012 2.0"}
+
+
+def test_texts_may_be_views_as_programs_in_rust_write_them(tmp_path: Path) -> None:
+    """Arrow reads them back as such, and knows few functions for them."""
+    counts = pa.StructArray.from_arrays([pa.array([[4, 4]]), pa.array(["32;"], pa.string_view())], ["size", "counts"])
+    texts = {name: pa.array([name], pa.string_view()) for name in ("video_id", "category", "uri")}
+    write(tmp_path / "p.parquet", {**texts, "object_id": [1], "frame_index": [0], "mask_rle": counts})
+    (item,) = plan_of(None, tmp_path / "p.parquet").items()
+    assert (item.video_id, item.source.uri) == ("video_id", str(tmp_path / "uri"))
+    (found,) = prompts_of(item, naming(videos=None)).objects
+    assert (found.category, found.error, len(found.prompts)) == ("category", "", 1)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    columns = [pa.array(["a"]), *(pa.array(column) for column in PROMPT.values()), pa.array(["b"])]
+    table = pa.Table.from_arrays(columns, ["video_id", *PROMPT, "video_id"])
+    pq.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(InputError, match=r"p\.parquet has several columns video_id; keep one of them"):
+        plan_of(write(tmp_path / "v.parquet", {"video_id": ["a"], "uri": ["a"]}), tmp_path / "p.parquet")
