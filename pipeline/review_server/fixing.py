@@ -151,7 +151,11 @@ class Fixing:
 
     async def preview(self, request: Request) -> Response:
         """The next frames with the correction as a prompt, line by line; it stops when the page hangs up."""
-        body = await json_body(request)
+        # In a thread, because it waits for the network, and nobody's frames and verdicts shall.
+        lines = await run_in_threadpool(self._preview, await json_body(request))
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers={"cache-control": "no-store"})
+
+    def _preview(self, body: Body) -> Iterator[str]:
         try:
             correction = self._correction(body)
             direction = -1 if body.get("direction") == -1 else 1
@@ -159,8 +163,7 @@ class Fixing:
             is_made = direction == 1 or self._mender.network().direction != "forward"
         except _EXPECTED as error:
             raise _told(error) from error
-        lines = _lines(found, "" if is_made else _FORWARD)
-        return StreamingResponse(lines, media_type="application/x-ndjson", headers={"cache-control": "no-store"})
+        return _lines(found, "" if is_made else _FORWARD)
 
     def _correction(self, body: Body) -> Correction:
         return self._mender.correction(str(body.get("id")))

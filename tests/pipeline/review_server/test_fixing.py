@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from starlette.requests import Request
 
+from pipeline.errors import CannotMend
 from pipeline.masks.rle import decode_rle
+from pipeline.mending.correction import Correction as UnderWay
 from pipeline.mending.known_masks import overlap
 from pipeline.review_server.answers import ReviewError
 from pipeline.review_server.fixing import Fixing
@@ -180,6 +184,31 @@ def test_a_correction_that_the_server_does_not_know_is_told_by_a_status_of_its_o
     """By 410 the page knows that it must open the frame again."""
     told = client.post("api/fix/say", {"id": "of a server of before", "kind": "hide"}, 410)
     assert "open the frame again" in told["error"]
+
+
+def test_a_preview_that_waits_for_the_network_lets_the_server_answer_others(state: ReviewState) -> None:
+    goes_on = threading.Event()
+    waited: list[bool] = []
+
+    class BusyMender:
+        def correction(self, _: str) -> UnderWay:
+            waited.append(goes_on.wait(2))
+            raise CannotMend("enough")
+
+    async def asked() -> None:
+        async def body() -> dict[str, Any]:
+            return {"type": "http.request", "body": b'{"id": "1", "num_frames": 2}'}
+
+        scope = {"type": "http", "method": "POST", "headers": [(b"content-length", b"28")]}
+        preview = asyncio.create_task(Fixing(state, BusyMender()).preview(Request(scope, body)))  # type: ignore[arg-type]
+        while not preview.done() and not waited:
+            await asyncio.sleep(0)  # the others
+            goes_on.set()
+        with pytest.raises(ReviewError, match="enough"):
+            await preview
+
+    asyncio.run(asked())
+    assert waited == [True]
 
 
 def test_two_reviewers_who_begin_at_once_share_one_network(state: ReviewState, monkeypatch: pytest.MonkeyPatch) -> None:
