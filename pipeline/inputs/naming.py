@@ -197,7 +197,8 @@ def _structs_of_videos(schema: pa.Schema, file: str, naming: Naming, metadata: A
         return {}
     num_null = _num_null(metadata, f"{column}.bytes")
     standard, inner = "bytes", "bytes"
-    if num_null and num_null == metadata.num_rows and kind.get_field_index("path") >= 0:
+    are_null = pa.types.is_null(kind.field("bytes").type) or (num_null and num_null == metadata.num_rows)
+    if are_null and kind.get_field_index("path") >= 0:
         standard, inner = "uri", "path"
     elif num_null:
         raise InputError(

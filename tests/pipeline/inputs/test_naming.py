@@ -182,8 +182,10 @@ def test_a_column_of_structs_with_bytes_is_a_column_of_videos(tmp_path: Path) ->
         assert media.extent() == "3 bytes"
 
 
-def test_a_column_of_structs_with_paths_names_files(tmp_path: Path) -> None:
-    stored = pa.array([{"bytes": None, "path": "/clips/a.mp4"}, {"bytes": None, "path": "b.mp4"}], VIDEO)
+@pytest.mark.parametrize("kind", [VIDEO, None], ids=["bytes", "nothing"])
+def test_a_column_of_structs_with_paths_names_files(tmp_path: Path, kind: pa.DataType | None) -> None:
+    """Where nobody says of which type the bytes are that no row has, they are of Arrow's null type."""
+    stored = pa.array([{"bytes": None, "path": "/clips/a.mp4"}, {"bytes": None, "path": "b.mp4"}], kind)
     videos = write(tmp_path / "v.parquet", {"video_id": ["a", "b"], "video": stored})
     prompts = write(tmp_path / "p.parquet", {"video_id": ["a", "b"], **{k: v * 2 for k, v in PROMPT.items()}})
     assert [item.source.uri for item in plan_of(videos, prompts).items()] == ["/clips/a.mp4", str(tmp_path / "b.mp4")]
