@@ -12,12 +12,13 @@ _MISSING_STEPS = 3
 class Claims:
     """What a file says of its length. `num_frames` are those that it lists to be shown, `seconds` their time in all.
 
-    `None` = no claim. `step_seconds`: how long a frame lasts.
+    `None` = no claim. `step_seconds`: how long a frame lasts. `has_even_rate`: all of them last about as long.
     """
 
     num_frames: int | None
     seconds: float | None
     step_seconds: float
+    has_even_rate: bool = True
 
     def what_is_missing(self, num_frames: int, span_seconds: tuple[float, float] | None) -> str:
         """A clause for the message of a film of which less could be read than its file claims; empty if it is whole.

@@ -87,7 +87,6 @@ class FilmReader:
                 format=container.format.name,
                 codec=stream.codec_context.name,
                 claims=_claims(container, stream),
-                has_even_rate=_has_even_rate(stream),
             )
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
@@ -230,7 +229,9 @@ def _has_even_rate(stream: VideoStream) -> bool:
 
 def _claims(container: InputContainer, stream: VideoStream) -> Claims:
     num_frames = num_frames_listed(container, stream) or None
-    return Claims(num_frames, _duration_seconds(container, stream), float(_step_seconds(stream)))
+    return Claims(
+        num_frames, _duration_seconds(container, stream), float(_step_seconds(stream)), _has_even_rate(stream)
+    )
 
 
 def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:

@@ -31,7 +31,6 @@ class VideoInfo:
     """What a file says of itself. Counts and rates are the container's claims and may be wrong; `None` = no claim.
 
     `num_frames_claimed` is what the header says, `claims` are what a whole film must have.
-    Without `has_even_rate`, `fps` is that of the whole file, and frames come faster in one part than in another.
     `start_seconds` is the first time that a frame has; `None` = frames have no times. `format` and `codec` are FFmpeg's
     names.
     """
@@ -44,7 +43,6 @@ class VideoInfo:
     format: str
     codec: str
     claims: Claims | None = None
-    has_even_rate: bool = True
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -55,6 +53,11 @@ class VideoInfo:
     def has_times(self) -> bool:
         """Whether frames have times in the file."""
         return self.start_seconds is not None
+
+    @property
+    def has_even_rate(self) -> bool:
+        """Without it `fps` is that of the whole file, and frames come faster in one part than in another."""
+        return self.claims is None or self.claims.has_even_rate
 
     def identity(self) -> str:
         """Text that another file in this one's place mostly has not. Saved sessions hold it, so it stays as it is."""
