@@ -117,6 +117,7 @@ class Correction:
         self._end = end
         self._lock = lock
         self._zoom: Zoom | None = None
+        self._saved: Step | None = None
         self._steps = [Step(*begin, is_hidden=begin[0] is not None and not begin[0].any())]
 
     @property
@@ -134,6 +135,15 @@ class Correction:
     def num_said(self) -> int:
         """How many things can be taken back."""
         return len(self._steps) - 1
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether anything was said that is not saved."""
+        return self.num_said > 0 and self._steps[-1] is not self._saved
+
+    def note_saved(self) -> None:
+        """The mask as it is now was saved."""
+        self._saved = self._steps[-1]
 
     @property
     def said(self) -> Said:

@@ -119,10 +119,10 @@ class Mender:
                 future.result()
 
     def _close_too_many(self) -> None:
-        """Of too many corrections those leave first of which nothing was said, and the oldest of them before others."""
+        """Of too many corrections those leave first that have nothing unsaved, and the oldest of them before others."""
         while len(self._corrections) > _MOST_CORRECTIONS:
             *older, _ = self._corrections.values()
-            gone = next((one for one in older if not one.num_said), older[0])
+            gone = next((one for one in older if not one.has_unsaved), older[0])
             del self._corrections[gone.id]
 
     def _video(self, video_id: str, network: JobNetwork) -> _OpenVideo:
@@ -138,12 +138,12 @@ class Mender:
         return found
 
     def _close(self, video: _OpenVideo) -> None:
-        """Let go of frames and features. Corrections of which something was said go on: they make anew what they need.
+        """Let go of frames and features. Corrections with something unsaved go on: they make anew what they need.
 
         Without this, each of 64 corrections could keep a video of its own, with the features of 48 frames.
         """
         for one in [one for one in self._corrections.values() if one.is_of(video.frames)]:
-            if one.num_said:
+            if one.has_unsaved:
                 one.forget_zoom()
             else:
                 del self._corrections[one.id]

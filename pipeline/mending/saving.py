@@ -50,6 +50,7 @@ def save_correction(
     rle = _checked_rle(storage, correction, split_into)
     rows = _rows(correction, rle, by, split_into)
     path = write_corrections(storage, rows)
+    correction.note_saved()
     if split_into is not None:
         correction.split_into = split_into, correction.seen
     if correction.is_of_a_track:

@@ -238,8 +238,8 @@ def test_two_reviewers_correct_the_same_frame_without_each_other(mender: Mender,
     assert mender.correction(first.id).seen.is_hidden
 
 
-def test_of_too_many_corrections_those_leave_first_of_which_nothing_was_said(
-    mender: Mender, monkeypatch: pytest.MonkeyPatch
+def test_of_too_many_corrections_those_leave_first_that_have_nothing_unsaved(
+    mender: Mender, nothing_said: JobStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever steps through frames opens one on each, and must not lose what was clicked on the first."""
     monkeypatch.setattr("pipeline.mending.mender._MOST_CORRECTIONS", 2)
@@ -251,8 +251,14 @@ def test_of_too_many_corrections_those_leave_first_of_which_nothing_was_said(
     for one in later[:-1]:
         with pytest.raises(WasClosed, match="open the frame again"):
             mender.correction(one.id)
-    later[-1].hide()
-    newest = mender.open("clip", 1, 5)
+    saved = later[-1]
+    saved.hide()
+    save_correction(nothing_said, saved, BY)
+    other = mender.open("clip", 1, 5)
+    with pytest.raises(WasClosed):
+        mender.correction(saved.id)
+    other.hide()
+    newest = mender.open("clip", 1, 6)
     assert mender.correction(newest.id) is newest, "if something was said of all, the oldest leaves"
     with pytest.raises(WasClosed):
         mender.correction(clicked.id)
