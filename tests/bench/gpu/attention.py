@@ -64,9 +64,9 @@ def shapes(options: Options) -> Iterator[Shape]:
         yield Shape(name, (count, heads, queries, width), keys)
 
 
-def attention(options: Options) -> list[dict[str, Any]]:
+def attention(options: Options) -> Iterator[dict[str, Any]]:
     """For each shape and backend: milliseconds, those of its first call, and the error against float32."""
-    return [_measured(options, shape) for shape in shapes(options)]
+    return (_measured(options, shape) for shape in shapes(options))
 
 
 def _measured(options: Options, shape: Shape) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,16 +25,16 @@ _ON_A_CPU: dict[str, Maker] = {"compiled": lambda model: compile_model(model, ba
 _WARM_UP_SECONDS = 60.0
 
 
-def compiled(options: Options) -> list[dict[str, Any]]:
+def compiled(options: Options) -> Iterator[dict[str, Any]]:
     """A row for each way to compile, for one object; on a CPU no code is made, because that alone takes minutes."""
-    rows = []
     for name, make in (WAYS if options.is_gpu else _ON_A_CPU).items():
         row: dict[str, Any] = {"mode": name}
         try:
-            rows.append(row | _measured(options, make))
-        except RuntimeError as error:
-            rows.append(row | {"error": str(error)[:300]})
-    return rows
+            row |= _measured(options, make)
+        except Exception as error:  # a compiler may fail with any; the other ways are tried
+            row["error"] = f"{type(error).__name__}: {error}"[:300]
+        yield row
+        gc.collect()  # graphs and network hold each other; they must not go in the middle of the next recording
 
 
 def _measured(options: Options, make: Maker) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ _SAMPLE_SECONDS = 0.5
 _CORES = 6  # of a node with 48 cores and 8 cards
 
 
-def jobs(options: Options) -> list[dict[str, Any]]:
+def jobs(options: Options) -> Iterator[dict[str, Any]]:
     """A row for each load: frames a second from the worker's readiness to the last commit, and who was busy."""
     with tempfile.TemporaryDirectory(prefix="bench-jobs-") as name:
         folder = Path(name)
@@ -32,8 +33,8 @@ def jobs(options: Options) -> list[dict[str, Any]]:
         if not options.quick:
             stored = random_weights("tiny", options.image_size)
             save_model(stored.model(), weights, stored.raw_config)
-        loads = _LOADS[:1] if options.quick else _LOADS
-        return [_run(options, folder / f"{load.objects}-{load.in_flight}", weights, load) for load in loads]
+        for load in _LOADS[:1] if options.quick else _LOADS:
+            yield _run(options, folder / f"{load.objects}-{load.in_flight}", weights, load)
 
 
 def _run(options: Options, folder: Path, weights: Path, load: Load) -> dict[str, Any]:

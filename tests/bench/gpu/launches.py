@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
@@ -13,10 +14,10 @@ from tests.bench.gpu.subjects import Options, filled_session, frames
 _SHOWN = 14
 
 
-def launches(options: Options) -> list[dict[str, Any]]:
+def launches(options: Options) -> Iterator[dict[str, Any]]:
     """A row for each size with one object and for the first with sixteen; counts are those of one frame."""
     loads = [*((size, 1) for size in options.sizes), (options.sizes[0], 16)]
-    return [_profiled(options, size, num_objects) for size, num_objects in loads]
+    return (_profiled(options, size, num_objects) for size, num_objects in loads)
 
 
 def _profiled(options: Options, size: str, num_objects: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,16 +35,15 @@ KINDS = (
 )
 
 
-def parity(options: Options) -> list[dict[str, Any]]:
+def parity(options: Options) -> Iterator[dict[str, Any]]:
     """A row for each size and kind: the largest gap in deviations of the truth, IoU, and whether two runs are equal."""
-    return [row for size in options.sizes for row in _of_size(options, size)]
+    return (row for size in options.sizes for row in _of_size(options, size))
 
 
-def _of_size(options: Options, size: str) -> list[dict[str, Any]]:
+def _of_size(options: Options, size: str) -> Iterator[dict[str, Any]]:
     side = 256  # of the real trunks too: a CPU has to compute the truth
     num_frames = options.frames(12)
     truth = _logits(replace(options, device="cpu").network(size, torch.float32, image_size=side), side, num_frames)
-    rows = []
     for kind in KINDS[::2] if options.quick else KINDS:
         before = torch.backends.cudnn.allow_tf32
         torch.backends.cudnn.allow_tf32 = kind.tf32
@@ -53,9 +53,8 @@ def _of_size(options: Options, size: str) -> list[dict[str, Any]]:
             found, again = (_logits(network, side, num_frames) for _ in range(2))
         finally:
             torch.backends.cudnn.allow_tf32 = before
-        rows.append({"size": size, "kind": kind.name, "least_iou": kind.least_iou, **compared(found, truth)})
-        rows[-1]["same_bits_twice"] = bool(torch.equal(found, again))
-    return rows
+        row = {"size": size, "kind": kind.name, "least_iou": kind.least_iou, **compared(found, truth)}
+        yield row | {"same_bits_twice": bool(torch.equal(found, again))}
 
 
 def compared(found: Tensor, truth: Tensor) -> dict[str, float | bool]:

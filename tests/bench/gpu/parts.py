@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -26,7 +26,7 @@ from tests.bench.gpu.waits import waits
 
 @dataclass(frozen=True)
 class Part:
-    """One part: what runs, and after how many seconds it is ended."""
+    """One part: what runs, and after how many seconds it is ended. What gives row after row keeps those it has."""
 
     run: Callable[[Options], Any]
     limit_seconds: int
@@ -56,18 +56,26 @@ class TooLate(BaseException):
     """A part's time is over. No `except Exception` inside it may swallow this."""
 
 
-def run_part(name: str, options: Options) -> dict[str, Any]:
-    """What a part found, or its error, and how many seconds it took. Belongs to the main thread: it sets an alarm."""
+def run_part(name: str, options: Options, keep: Callable[[list[Any]], None] = lambda rows: None) -> dict[str, Any]:
+    """What a part found, or its error, and how many seconds it took. Belongs to the main thread: it sets an alarm.
+
+    `keep` gets the rows so far after each. Beside an error stand the rows that were there before it.
+    """
     limit = PARTS[name].limit_seconds * (_PATIENCE_IF_QUICK if options.quick else 1)
     started = time.perf_counter()
     before = signal.signal(signal.SIGALRM, _ring)
     signal.alarm(limit)
+    outcome: dict[str, Any] = {}
     try:
-        outcome: dict[str, Any] = {"found": PARTS[name].run(options)}
+        found = PARTS[name].run(options)
+        outcome["found"] = [] if isinstance(found, Iterator) else found
+        for row in found if isinstance(found, Iterator) else ():
+            outcome["found"].append(row)
+            keep(outcome["found"])
     except TooLate:
-        outcome = {"error": f"ended after its limit of {limit} s"}
+        outcome["error"] = f"ended after its limit of {limit} s"
     except Exception as error:  # the other parts go on
-        outcome = {"error": "".join(traceback.format_exception(error))[-1500:]}
+        outcome["error"] = "".join(traceback.format_exception(error))[-1500:]
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

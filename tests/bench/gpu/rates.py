@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,19 +29,18 @@ LOADS = tuple(Load(*one) for one in ((1, 1), (1, 4), (1, 8), (4, 1), (4, 4), (16
 _QUICK_LOADS = (Load(1, 2),)
 
 
-def rates(options: Options) -> list[dict[str, Any]]:
+def rates(options: Options) -> Iterator[dict[str, Any]]:
     """A row for each size and load; a load that does not fit says why."""
-    rows = []
     for size in options.sizes:
         network = options.network(size)
         for load in _QUICK_LOADS if options.quick else LOADS:
             num_steps = 2 if options.quick else 32 if load.objects * load.in_flight < 16 else 16
-            row = {"size": size, "objects": load.objects, "in_flight": load.in_flight}
+            row: dict[str, Any] = {"size": size, "objects": load.objects, "in_flight": load.in_flight}
             try:
-                rows.append(row | steady_rate(options, network, load, num_steps))
+                row |= steady_rate(options, network, load, num_steps)
             except torch.OutOfMemoryError as error:
-                rows.append(row | {"error": str(error)[:200]})
-    return rows
+                row["error"] = str(error)[:200]
+            yield row
 
 
 def steady_rate(options: Options, network: Sam2, load: Load, num_steps: int) -> dict[str, Any]:

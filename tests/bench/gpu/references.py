@@ -7,6 +7,7 @@ minutes and is therefore asked for by `--vos`.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from tests.bench.frames import FULL
@@ -19,10 +20,10 @@ _OBJECTS = (1, 4, 16)
 _WARM_UP, _TIMED, _ROUNDS = 4, 12, 2
 
 
-def references(options: Options) -> list[dict[str, Any]]:
+def references(options: Options) -> Iterator[dict[str, Any]]:
     """A row for each size and number of objects: frames a second of each, and ours against the fastest other."""
     objects = (1,) if options.quick else _OBJECTS
-    return [_in_turn(options, size, num_objects) for size in options.sizes for num_objects in objects]
+    return (_in_turn(options, size, num_objects) for size in options.sizes for num_objects in objects)
 
 
 def _in_turn(options: Options, size: str, num_objects: int) -> dict[str, Any]:

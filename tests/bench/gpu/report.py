@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,12 +23,13 @@ def check(options: Options, names: Sequence[str]) -> dict[str, Any]:
     torch.set_num_threads(1 if options.is_gpu else 2)
     document: dict[str, Any] = {"machine": machine() | {"device": options.device}, "quick": options.quick, "parts": {}}
     for name in names:
-        part = run_part(name, options)
+        part = run_part(name, options, partial(_keep, options, document, name))
         document["parts"][name] = part
         print(f"== {name}: {part['seconds']:.0f} s", flush=True)
         for line in _lines(part):
             print(line, flush=True)
         _save(options, document)
+        gc.collect()  # compiled networks and recorded graphs hold themselves: they would lie beside the next part's
         if options.is_gpu:
             torch.cuda.empty_cache()
     verdicts = [*musts(document["parts"]), *([] if options.quick else goals(document["parts"]))]
@@ -35,6 +38,12 @@ def check(options: Options, names: Sequence[str]) -> dict[str, Any]:
     _save(options, document)
     draw(document, options.folder / "check.png")
     return document
+
+
+def _keep(options: Options, document: dict[str, Any], name: str, rows: list[Any]) -> None:
+    """Save the rows of a part that is not at its end; it counts as cut short until it is."""
+    document["parts"][name] = {"found": rows, "error": "cut short"}
+    _save(options, document)
 
 
 def _save(options: Options, document: Mapping[str, Any]) -> None:
@@ -46,7 +55,6 @@ def _save(options: Options, document: Mapping[str, Any]) -> None:
 
 
 def _lines(part: Mapping[str, Any]) -> list[str]:
-    if "error" in part:
-        return [str(part["error"])]
-    found = part["found"]
-    return [json.dumps(rounded(row))[:600] for row in (found if isinstance(found, list) else [found])]
+    found = part.get("found", [])
+    lines = [json.dumps(rounded(row))[:600] for row in (found if isinstance(found, list) else [found])]
+    return [*lines, str(part["error"])] if "error" in part else lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,31 @@ def test_a_part_that_takes_too_long_or_fails_says_so_and_the_others_go_on(
     assert "found" in document["parts"]["environment"]
     assert [line.split()[0] for line in document["verdicts"]] == ["endless", "broken"]
     assert all("FAILS" in line for line in document["verdicts"])
+
+
+@pytest.mark.slow
+def test_what_a_part_had_found_before_it_was_too_late_or_failed_is_saved_and_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[dict[str, Any]] = []
+
+    def endless(_: Options) -> Iterator[dict[str, Any]]:
+        yield _parity_row()
+        saved.append(json.loads((tmp_path / "check.json").read_text())["parts"]["parity"])
+        time.sleep(30)
+
+    def broken(_: Options) -> Iterator[dict[str, Any]]:
+        yield {"size": "tiny", "objects": 1, "in_flight": 1, "frames_per_second": 140.0}
+        raise ValueError("no such card")
+
+    monkeypatch.setattr(parts_module, "PARTS", {"parity": Part(endless, 1), "rates": Part(broken, 300)})
+    document = check(replace(_options(tmp_path), quick=False), ["parity", "rates"])
+    parts = document["parts"]
+    assert saved == [{"found": [_parity_row()], "error": "cut short"}]
+    assert (parts["parity"]["found"], parts["parity"]["error"]) == ([_parity_row()], "ended after its limit of 1 s")
+    assert parts["rates"]["found"][0]["frames_per_second"] == 140.0
+    verdicts = "\n".join(document["verdicts"])
+    assert [verdicts.count(word) for word in ("FAILS", "holds", "reached")] == [2, 1, 1]
 
 
 def _part(*rows: dict[str, Any]) -> dict[str, Any]:
