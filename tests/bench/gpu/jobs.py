@@ -50,7 +50,7 @@ def _run(options: Options, folder: Path, weights: Path, load: Load) -> dict[str,
         f"worker.videos_in_flight={load.in_flight}",
     ]
     started = time.perf_counter()
-    code, output, usage = _watched(options, command)
+    code, output, usage = watched(options, command)
     row: dict[str, Any] = {"objects": load.objects, "in_flight": load.in_flight, "exit_code": code}
     if code != 0:
         return row | {"output": output[-800:]}
@@ -68,24 +68,29 @@ def _run(options: Options, folder: Path, weights: Path, load: Load) -> dict[str,
     )
 
 
-def _watched(options: Options, command: list[str]) -> tuple[int, str, list[int]]:
-    """Exit code, output, and the card's use in percent. The job has six cores where there are more."""
+def watched(options: Options, command: list[str]) -> tuple[int, str, list[int]]:
+    """Exit code, output, and the card's use in percent. The job has six cores where there are more.
+
+    It ends with the check's patience: `Popen` by itself would wait for its end, and a job that hangs has none.
+    """
     cores = os.sched_getaffinity(0)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     usage: list[int] = []
-    os.sched_setaffinity(0, set(sorted(cores)[:_CORES]))
-    try:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-    finally:
-        os.sched_setaffinity(0, cores)
-    with process:
-        while process.poll() is None:
-            time.sleep(_SAMPLE_SECONDS)
-            usage += _use_of_the_card() if options.is_gpu else []
-        assert process.stderr is not None
-        return process.returncode, process.stderr.read(), usage
+    with tempfile.TemporaryFile("w+") as said:  # a pipe that nobody reads would be full after 64 KiB, and the job stop
+        os.sched_setaffinity(0, set(sorted(cores)[:_CORES]))
+        try:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        finally:
+            os.sched_setaffinity(0, cores)
+        try:
+            while process.poll() is None:
+                time.sleep(_SAMPLE_SECONDS)
+                usage += _use_of_the_card() if options.is_gpu else []
+        finally:
+            process.kill()
+            process.wait()
+        said.seek(0)
+        return process.returncode, said.read(), usage
 
 
 def _use_of_the_card() -> list[int]:

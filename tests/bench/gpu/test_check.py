@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,8 @@ from PIL import Image
 from tests.bench.gpu import parts as parts_module
 from tests.bench.gpu.bundle import LIMIT_MIB, check_wheels
 from tests.bench.gpu.goals import goals, musts
-from tests.bench.gpu.parts import PARTS, Part
+from tests.bench.gpu.jobs import watched
+from tests.bench.gpu.parts import PARTS, Part, run_part
 from tests.bench.gpu.report import check
 from tests.bench.gpu.subjects import Options
 
@@ -90,6 +92,20 @@ def test_what_a_part_had_found_before_it_was_too_late_or_failed_is_saved_and_jud
     assert parts["rates"]["found"][0]["frames_per_second"] == 140.0
     verdicts = "\n".join(document["verdicts"])
     assert [verdicts.count(word) for word in ("FAILS", "holds", "reached")] == [2, 1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("does", "limit", "code"), [("time.sleep(60)", 1, None), ("sys.stderr.write(200_000 * 'x')", 45, 0)]
+)
+def test_a_job_that_hangs_is_ended_with_its_part_and_one_that_says_much_is_not_held_up(
+    does: str, limit: int, code: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", f"import sys, time; {does}"]
+    monkeypatch.setattr(parts_module, "PARTS", {"jobs": Part(lambda options: watched(options, command)[:2], limit)})
+    part = run_part("jobs", replace(_options(tmp_path), quick=False))
+    assert part.get("found") == (None if code is None else (code, 200_000 * "x"))
+    assert part["seconds"] < 45
 
 
 def _part(*rows: dict[str, Any]) -> dict[str, Any]:
