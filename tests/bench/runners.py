@@ -67,9 +67,11 @@ class Runner:
     ) -> None:
         with contextlib.suppress(OSError):
             self._pipe.send(("stop", 0))
-        self._process.join(30)
+        # Whoever was interrupted has no time left, and the process may be at work for minutes.
+        self._process.join(30 if error_type is None else 1)
         if self._process.is_alive():
             self._process.kill()
+            self._process.join()
 
     def step(self) -> Frame:
         """Frame 0 with its prompts, or the next frame."""
@@ -94,10 +96,11 @@ class Runner:
         return seconds
 
     def _ask(self, order: str, argument: Any) -> Any:
-        self._pipe.send((order, argument))
         try:
+            self._pipe.send((order, argument))
             answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):  # it read to the end, or died with an order unread
+            self._process.join(5)
             raise RuntimeError(f"the process of {self.name} is gone ({self._process.exitcode})") from None
         if isinstance(answer, str):
             raise RuntimeError(f"{self.name}: {answer}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +25,18 @@ from tests.bench.frames import (
     full_memory_tokens,
     further_object_seconds,
 )
-from tests.bench.implementations import NAMES
+from tests.bench.implementations import NAMES, Setting
 from tests.bench.measure import held_bytes, peak_mib, reset_peak
 from tests.bench.picture import draw
 from tests.bench.report import Goal, Report, goals
 from tests.bench.runners import Runner
+from tests.reference.cases import FramesSpec
 from tests.reference.flops import NUM_MEMORIES
 
 SIZE = 64
+
+
+_MINI = Setting(None, FramesSpec(4, SIZE, 1), 1, "float32", 1, {})
 
 
 SETTING = ("tiny", SIZE, "float32", 2, 1, 2)  # two objects, one thread, two timed frames
@@ -106,6 +113,25 @@ def test_an_error_of_an_implementation_is_told() -> None:
         pytest.raises(RuntimeError, match="cannot run mini"),
     ):
         runner.step()
+
+
+@pytest.mark.slow
+def test_a_process_that_died_before_it_was_asked_is_told_like_any_error() -> None:
+    with Runner("ours", _MINI) as runner:
+        runner._process.kill()
+        runner._process.join()
+        with pytest.raises(RuntimeError, match="the process of ours is gone"):
+            runner.step()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_busy_is_not_waited_for_after_an_error() -> None:
+    with pytest.raises(KeyboardInterrupt), Runner("ours", _MINI) as runner:
+        os.kill(runner._process.pid or 0, signal.SIGSTOP)
+        started = time.perf_counter()
+        raise KeyboardInterrupt
+    assert time.perf_counter() - started < 20
+    assert not runner._process.is_alive()
 
 
 def test_the_rate_of_a_clip_counts_the_memories_that_each_frame_sees() -> None:
