@@ -8,15 +8,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
+from torch.autograd import DeviceType
 
 from tests.bench.gpu import parts as parts_module
 from tests.bench.gpu.bundle import LIMIT_MIB, check_wheels
 from tests.bench.gpu.goals import goals, musts
 from tests.bench.gpu.jobs import watched
+from tests.bench.gpu.launches import on_the_card
 from tests.bench.gpu.parts import PARTS, Part, run_part
 from tests.bench.gpu.report import check
 from tests.bench.gpu.subjects import Options
@@ -146,6 +149,23 @@ def test_goals_compare_with_the_references_and_with_what_was_expected() -> None:
     assert found["tiny, 1 objects, against sam2"] == (2.0, "reached")
     assert found["a job of 1080p clips, 6 cores, 1 object"] == (400.0, "aim")
     assert found["tiny, 1 objects, 1 in flight"][1] == "reached"  # 133 of the expected 190 are enough
+
+
+def test_the_time_of_a_kernel_counts_once_though_its_call_tells_it_too() -> None:
+    def event(name: str, device: DeviceType, device_us: float, *, marked: bool = False) -> SimpleNamespace:
+        return SimpleNamespace(
+            key=name, device_type=device, self_device_time_total=device_us, is_user_annotation=marked
+        )
+
+    found = on_the_card(
+        [
+            event("aten::mm", DeviceType.CPU, 7.0),
+            event("Memcpy HtoD", DeviceType.CUDA, 1.0),
+            event("sm90_gemm", DeviceType.CUDA, 7.0),
+            event("a span of the program", DeviceType.CUDA, 8.0, marked=True),
+        ]
+    )
+    assert [one.key for one in found] == ["sm90_gemm", "Memcpy HtoD"]
 
 
 def test_wheels_that_cannot_travel_or_do_not_fit_are_named() -> None:
