@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -38,15 +39,23 @@ class Capture(Protocol):
 
 
 class CudaGraphs:
-    """Records CUDA graphs. They share one pool of memory, because only one of them runs at a time."""
+    """Records CUDA graphs. They share one pool of memory, because only one of them runs at a time.
+
+    They are tried and recorded on one stream. cuBLAS keeps a workspace for each stream that it has seen, 32 MiB on a
+    Hopper, and one that it first needs in a recording would lie in the pool and keep it for ever.
+    """
 
     def __init__(self) -> None:
         self._pool: Any = None
+        self._graphs: WeakSet[Any] = WeakSet()
+        self._stream: Any = None
 
     def __call__(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
-        if self._pool is None:
+        if not self._graphs:  # torch gives a pool up with the last graph in it, and raises if it is asked for again
             self._pool = torch.cuda.graph_pool_handle()
-        stream = torch.cuda.Stream()
+        if self._stream is None:
+            self._stream = torch.cuda.Stream()
+        stream = self._stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):  # libraries choose their kernels and workspaces at the first calls
@@ -54,8 +63,9 @@ class CudaGraphs:
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # Helper threads copy meanwhile, which must not end the recording.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
             outputs = run()
+        self._graphs.add(graph)
         return graph.replay, outputs
 
 

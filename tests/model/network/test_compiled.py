@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from weakref import WeakSet
 
 import pytest
 import torch
 from torch import Tensor
 
-from model.network.compiled import CompiledRegions, compile_model, warm_up
+from model.network.compiled import CompiledRegions, CudaGraphs, compile_model, warm_up
 from model.network.config import named_config
 from model.network.regions import Outputs
 from model.network.sam2 import Sam2
@@ -205,6 +207,65 @@ def test_weights_that_changed_are_recorded_anew() -> None:
     plain.load_state_dict(other)
     assert gap(_track(plain, 3), _track(model, 3)) <= 1e-4
     assert gap(before, _track(plain, 3)) > 1e-2
+
+
+class RecordingCard:
+    """Stands for `torch.cuda` while graphs are recorded: which streams and pools it is asked for.
+
+    As torch does, it refuses a pool that all graphs have left.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.used: list[object] = []
+        self._in_pools: dict[object, WeakSet[object]] = {}
+        card = self
+
+        class Stream:
+            def wait_stream(self, other: object) -> None:
+                pass
+
+        class Graph:
+            def replay(self) -> None:
+                pass
+
+        @contextmanager
+        def on(stream: object) -> Iterator[None]:
+            card.used.append(stream)
+            yield
+
+        @contextmanager
+        def recording(graph: Graph, pool: object, stream: object = None, **_: object) -> Iterator[None]:
+            card.used.append(stream)
+            graphs = card._in_pools.setdefault(pool, WeakSet())
+            assert graphs or not hasattr(graphs, "was_used"), "use_count > 0 INTERNAL ASSERT FAILED"
+            graphs.was_used = True  # type: ignore[attr-defined]
+            graphs.add(graph)
+            yield
+
+        replaced = {"Stream": Stream, "CUDAGraph": Graph, "stream": on, "graph": recording}
+        for name, value in (replaced | {"current_stream": Stream, "graph_pool_handle": object}).items():
+            patch.setattr(torch.cuda, name, value)
+
+    @property
+    def num_pools(self) -> int:
+        return len(self._in_pools)
+
+
+def test_graphs_are_tried_and_recorded_on_one_stream_and_share_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    card, capture = RecordingCard(monkeypatch), CudaGraphs()
+    kept = [capture(lambda: (torch.zeros(1),)) for _ in range(3)]
+    assert len(kept) == 3
+    assert len(card.used) == 6
+    assert len(set(map(id, card.used))) == 1
+    assert card.num_pools == 1
+
+
+def test_after_the_last_graph_is_gone_another_one_can_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a network was moved: all that was recorded is dropped."""
+    card, capture = RecordingCard(monkeypatch), CudaGraphs()
+    for _ in range(2):
+        capture(lambda: (torch.zeros(1),))
+    assert card.num_pools == 2
 
 
 @pytest.mark.slow
