@@ -23,6 +23,10 @@ from model.network.processor import processor as this_processor
 Activation = Literal["none", "relu", "gelu"]
 Blocks = Literal["in place", "packed"]
 
+# Asked for once, here: torch.compile cannot follow the question.
+_PROCESSOR = this_processor()
+_HAS_BFLOAT16 = _PROCESSOR.has_bfloat16
+
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -79,7 +83,7 @@ def dtype_of_products(x: Tensor) -> torch.dtype:
 
     A CPU that would emulate bfloat16 computes them in float32, at a multiple of the speed and not less exactly.
     """
-    is_emulated = x.dtype == torch.bfloat16 and device_type(x) == "cpu" and not this_processor().has_bfloat16
+    is_emulated = x.dtype == torch.bfloat16 and device_type(x) == "cpu" and not _HAS_BFLOAT16
     return torch.float32 if is_emulated else x.dtype
 
 
@@ -162,7 +166,7 @@ def _onednn_dtypes() -> frozenset[torch.dtype]:
     """The dtypes in which this build of torch and this CPU have oneDNN's linear layer."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return frozenset()
-    return frozenset({torch.float32, torch.bfloat16} if this_processor().has_bfloat16 else {torch.float32})
+    return frozenset({torch.float32, torch.bfloat16} if _HAS_BFLOAT16 else {torch.float32})
 
 
 _ONEDNN_DTYPES = _onednn_dtypes()
@@ -290,7 +294,7 @@ def attention_by_blocks(
     scores. Softmax computes in float32 and rounds to the dtype of the scores.
     """
     batch, heads, length = len(k_BNTD), q_BNLD.shape[1], q_BNLD.shape[2]
-    blocks = blocks or blocks_on(this_processor(), q_BNLD.dtype)
+    blocks = blocks or blocks_on(_PROCESSOR, q_BNLD.dtype)
     rows = block_rows(k_BNTD.shape[2], q_BNLD.dtype, blocks)
     scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
     # Heads innermost, as the layers around it lay them out: merging the heads is then a view.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.network.compiled import CompiledRegions, CudaGraphs, compile_model, warm_up
 from model.network.config import named_config
+from model.network.kernels import attention
 from model.network.regions import Outputs
 from model.network.sam2 import Sam2
 from model.prompts import BoxPrompt, PointPrompt
@@ -274,6 +275,16 @@ def test_only_a_model_that_is_compiled_is_warmed_up() -> None:
         warm_up(_copy(small()), 1.0)
     with pytest.raises(ValueError, match="backend, a capture or both"):
         compile_model(_copy(small()), backend=None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_keys", "dtype"), [(512, torch.float32), (512, torch.bfloat16), (8, torch.bfloat16)])
+def test_attention_compiles_for_many_keys_and_in_16_bits(num_keys: int, dtype: torch.dtype) -> None:
+    """What it computes by follows the processor, which a compiler cannot ask for."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 1, rows, 16, generator=generator).to(dtype) for rows in (4, num_keys, num_keys))
+    made = torch.compile(attention, backend="eager", fullgraph=True)
+    assert (made(q, k, v) - attention(q, k, v)).abs().max() <= (1e-6 if dtype == torch.float32 else 1e-2)
 
 
 @pytest.mark.slow
