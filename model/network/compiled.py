@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import Any, Protocol
@@ -52,9 +53,7 @@ class CudaGraphs:
 
     def __call__(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         if not self._graphs:  # torch gives a pool up with the last graph in it, and raises if it is asked for again
-            self._pool = torch.cuda.graph_pool_handle()
-        if self._stream is None:
-            self._stream = torch.cuda.Stream()
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         stream = self._stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -156,7 +155,8 @@ class _Made:
         self._replay: Callable[[], None] | None = None
         if capture is not None:
             self._static = tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
-            self._replay, self._outputs = capture(lambda: run(constants, *self._static))
+            with _card_of(inputs):
+                self._replay, self._outputs = capture(lambda: run(constants, *self._static))
 
     def fits(self, constants: Constants) -> bool:
         """Whether it was made with these constants. Compiled code takes others too, a recorded graph does not."""
@@ -173,6 +173,12 @@ class _Made:
         torch._foreach_copy_(targets, [x for x in inputs if isinstance(x, Tensor)])
         self._replay()
         return tuple(output.clone() for output in self._outputs)
+
+
+def _card_of(inputs: tuple[Tensor | int | None, ...]) -> AbstractContextManager[object]:
+    """Makes the GPU of these tensors the current one: only what runs there is recorded. Nothing changes on a CPU."""
+    device = next(x.device for x in inputs if isinstance(x, Tensor))
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _are_same(one: object, other: object) -> bool:

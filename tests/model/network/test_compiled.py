@@ -22,6 +22,7 @@ from model.tracking.frames import ArrayFrames
 from model.tracking.session import VideoSession
 from model.tracking.steps import advance
 from model.weights.checkpoint import load_model
+from tests.support.pretended_gpu import pretended_gpu
 from tests.support.sessions import LAST_BITS, Logits, by_object, click, clip, frames_of, gap, small, small_exact
 
 NUM_FRAMES = 20  # all sizes of a filling memory, and three frames with a full one
@@ -208,6 +209,33 @@ def test_weights_that_changed_are_recorded_anew() -> None:
     plain.load_state_dict(other)
     assert gap(_track(plain, 3), _track(model, 3)) <= 1e-4
     assert gap(before, _track(plain, 3)) > 1e-2
+
+
+@pytest.mark.slow
+def test_graphs_are_recorded_on_the_card_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another card a graph would record nothing, and give at each replay what it gave before."""
+    cards: list[torch.device] = []
+
+    class Current(Recorded):
+        def __call__(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+            assert current == [torch.device("cuda:0")]
+            return super().__call__(run)
+
+    current: list[torch.device] = []
+
+    @contextmanager
+    def on(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        cards.append(device)
+        yield
+        current.pop()
+
+    capture = Current()
+    with pretended_gpu():
+        monkeypatch.setattr(torch.cuda, "device", on)
+        model = compile_model(_copy(small()).to("cuda"), backend=None, capture=capture)
+        _track(model, 3)
+    assert len(cards) == capture.num_recorded > 3
 
 
 class RecordingCard:
