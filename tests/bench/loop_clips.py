@@ -13,7 +13,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,7 @@ from pipeline.arrays import BoolArray, Float64Array, Int64Array
 from pipeline.demo.clips import Clip
 from pipeline.demo.inputs import clip_mp4
 from pipeline.masks.rle import decode_rle
+from pipeline.mending.zoom import Zoom, region_around
 from pipeline.output.mask_rows import MaskRows
 from pipeline.output.rows import Track, tracks_table
 from pipeline.quality.pairs import score_pairs
@@ -54,6 +55,18 @@ WRONG = 0.5
 
 _CLEAR = 0.75
 _ALONE = 1 << 30  # no object of the session
+
+
+FRAMES_OF_A_JUMP = 10
+"""As far as the page goes back by Shift and the arrow."""
+
+
+class WayBack(NamedTuple):
+    """The way to where a fault begins: jumps back, steps on, and the frame to mend."""
+
+    num_jumps: int
+    num_steps: int
+    frame_index: int
 
 
 @dataclass(frozen=True)
@@ -76,14 +89,20 @@ class TrackLabels:
         """Whether the mask of a frame is wrong, and the object shows there, so that its mask can be made."""
         return bool(self._wrong[frame_index - self.first_frame])
 
-    def fault_around(self, frame_index: int) -> tuple[int, int]:
-        """Where the wrong stretch around a wrong frame begins, and the first clear frame of it up to this one."""
+    def way_back(self, frame_index: int) -> WayBack:
+        """How somebody finds where the wrong stretch around a wrong frame begins: back by tens, then on frame by frame.
+
+        He stops at the first of these frames that is right. Of the wrong frames that he has seen on the way he mends
+        the first clear one; without one, that from which he came.
+        """
         place = frame_index - self.first_frame
-        is_right_T = ~self._wrong[: place + 1]
-        start = place + 1 - int(is_right_T[::-1].argmax()) if is_right_T.any() else 0
-        is_clear_T = self._clear[start : place + 1]
-        clear = start + int(is_clear_T.argmax()) if is_clear_T.any() else place
-        return self.first_frame + start, self.first_frame + clear
+        seen = [place]
+        while self._wrong[seen[-1]] and seen[-1] > 0:
+            seen.append(max(0, seen[-1] - FRAMES_OF_A_JUMP))
+        begin = seen[-1] if self._wrong[seen[-1]] else seen[-1] + int(self._wrong[seen[-1] :].argmax())
+        wrong = sorted({begin, *(one for one in seen if one >= begin)})
+        clear = next((one for one in wrong if self._clear[one]), place)
+        return WayBack(len(seen) - 1, begin - seen[-1], self.first_frame + clear)
 
     @property
     def first_clear_frame(self) -> int:
@@ -254,7 +273,10 @@ def _seed(row: Mapping[str, Any]) -> Prompt:
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Masks of a session on one frame, as the page of reviews gives them: a box begins without memory and mask."""
+    """Masks of a session on one frame, as the page of reviews gives them: a box begins without memory and mask.
+
+    A small box is looked at closely.
+    """
 
     session: VideoSession
     frame_index: int
@@ -266,10 +288,21 @@ class _Decoder:
         _, before_BHW = self._said(BoxPrompt(box_xyxy), None)
         return self._said(BoxPrompt(box_xyxy, (point_xy,), (label,)), before_BHW)[0]
 
-    def _said(self, prompt: Prompt, before_BHW: torch.Tensor | None) -> tuple[BoolArray, torch.Tensor]:
-        result = self.session.correct(_ALONE, self.frame_index, prompt, before_BHW, heading=None)
-        mask_HW: BoolArray = result.masks()[0].numpy()
-        return mask_HW, result.logits_BHW
+    def _said(self, prompt: BoxPrompt, before_BHW: torch.Tensor | None) -> tuple[BoolArray, torch.Tensor]:
+        zoom = self._zoom_on(prompt)
+        if zoom is None:
+            result = self.session.correct(_ALONE, self.frame_index, prompt, before_BHW, heading=None)
+        else:
+            result = zoom.answer(prompt, before_BHW)
+        mask: BoolArray = result.masks()[0].numpy()
+        return mask if zoom is None else zoom.pasted(mask), result.logits_BHW
+
+    def _zoom_on(self, prompt: BoxPrompt) -> Zoom | None:
+        region = region_around(prompt.box_xyxy, self.session.frames.size_hw, self.session.model.config.image_size)
+        if region is None or not region.holds(prompt.points_xy):
+            return None
+        (frame,) = self.session.frames.at([self.frame_index])
+        return Zoom(self.session.model, frame.pixels_HW3.numpy(), region)
 
 
 def _counts(mask_HW: BoolArray) -> str | None:

@@ -3,9 +3,10 @@
 The annotator of the bench knows which frame of a track he corrects. A track is therefore known by how often it was
 corrected, and its signals by how often it and the other tracks of its clip were.
 
-He begins where the page opens a track: at the doubtful frame. If its mask is wrong, he steps back to where that begins,
-mends the first frame there that shows the object well, and need not look at the rest. If it is right, he looks through
-the track, and mends the first clear frame of a bad one. Where a frame gives no mask worth saving he tries the next one.
+He begins where the page opens a track: at the doubtful frame. If its mask is wrong, he goes back to where that begins,
+ten frames at a time, mends the first frame there that shows the object well, and need not look at the rest. If it is
+right, he looks through the track, and mends the first clear frame of a bad one. Where a frame gives no mask worth
+saving he tries the next one.
 """
 
 from __future__ import annotations
@@ -30,11 +31,16 @@ Key = tuple[str, int]
 
 MOST_CORRECTIONS = 3
 
+SECONDS_PER_JUMP = 0.5
+"""To go ten frames back and see whether the mask is right there. A frame that is played takes a fifth of that, and a
+frame that has to be found in a video twice as long."""
+
 _OF_TRACKS = tuple(dict.fromkeys((*COLUMNS, *MEASURED)))
 
 _LOOK = pa.struct(
     [
         pa.field("num_found", pa.int32()),  # frames at which he looks by themselves
+        pa.field("num_jumps", pa.int32()),  # ten frames back
         pa.field("num_looked", pa.int32()),  # frames that he looks through
         pa.field("num_clicks", pa.int32()),
         pa.field("frame_index", pa.int32()),  # for which a mask is saved; null: none is
@@ -56,20 +62,22 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Look:
-    """What a person does for one try: frames that he looks at by themselves, and those that he looks through.
+    """What a person does for one try: frames that he looks at by themselves, jumps back, frames that he looks through.
 
     `frame_index` is the frame for which he saves a mask; None: he saves none.
     """
 
     num_found: int
+    num_jumps: int
     num_looked: int
     num_clicks: int
     frame_index: int | None
 
     @property
     def seconds(self) -> float:
-        """What it takes, at the prices of SAM 2's authors."""
+        """What it takes, at the prices of SAM 2's authors, who have none for a jump."""
         looking = SECONDS_TO_FIND_A_FRAME * self.num_found + SECONDS_PER_FRAME * self.num_looked
+        looking += SECONDS_PER_JUMP * self.num_jumps
         return looking + SECONDS_PER_CLICK * self.num_clicks
 
 
@@ -196,15 +204,15 @@ def looks(clip: LoopClip, object_id: int, corrected: Frames) -> list[Look]:
     tried: list[int] = []
     num_opened = 0 if opened is None else 1
     if opened is not None and labels.is_wrong_on(opened):
-        start, clear = labels.fault_around(opened)
-        before = Look(num_opened, opened - start, 0, None)
-        for frame_index in dict.fromkeys((clear, opened)):
+        way = labels.way_back(opened)
+        before = Look(num_opened, way.num_jumps, way.num_steps, 0, None)
+        for frame_index in dict.fromkeys((way.frame_index, opened)):
             found.append(_tried(clip, object_id, corrected, frame_index, before))
             if found[-1].frame_index is not None:
                 return found
             tried.append(frame_index)
-            before, num_opened = Look(0, 0, 0, None), 0  # he is there, and has seen where the fault begins
-    through = Look(num_opened, labels.rows.num_rows, 0, None)
+            before, num_opened = Look(0, 0, 0, 0, None), 0  # he is there, and has seen where the fault begins
+    through = Look(num_opened, 0, labels.rows.num_rows, 0, None)
     if labels.is_bad:
         through = replace(through, num_found=num_opened + 1)
         if (frame_index := labels.first_clear_frame) not in tried:
@@ -223,5 +231,5 @@ def _truth(clip: LoopClip, object_id: int, corrected: Mapping[int, Frames]) -> d
     state = corrected[object_id]
     labels = clip.labels(object_id, state)
     # After the last round nobody looks.
-    ahead = looks(clip, object_id, state) if len(state) < MOST_CORRECTIONS else [Look(0, 0, 0, None)]
+    ahead = looks(clip, object_id, state) if len(state) < MOST_CORRECTIONS else [Look(0, 0, 0, 0, None)]
     return {"j_and_f": labels.j_and_f, "is_bad": labels.is_bad, "looks": [asdict(one) for one in ahead]}

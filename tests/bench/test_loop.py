@@ -58,7 +58,7 @@ def found(kept: Tracks) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def few(kept: Tracks) -> dict[str, Any]:
     """The same tracks with the good clips counted so often that one track in ten is bad."""
-    return report(kept.diluted(FEW_BAD), num_lots=3, shares=_SHARES)
+    return report(kept.diluted(FEW_BAD[0]), num_lots=3, shares=_SHARES)
 
 
 @pytest.mark.slow
@@ -67,16 +67,22 @@ def test_the_queue_gains_more_in_the_same_time_than_random_orders(found: dict[st
     assert found["j_and_f_after"] > found["j_and_f_before"] + 0.04
     early = {policy: one["early"] for policy, one in found["policies"].items()}
     assert min(early["value"][0], early["doubt"][0]) > max(early["random"]) + 0.1, "more than any of 5"
-    assert at_mark(found, "value") > max(0.6, at_mark(found, "random") + 0.2, at_mark(found, "all") + 0.2)
-    assert at_mark(found, "mendable") > at_mark(found, "value") + 0.1
+    least = max(0.7, at_mark(found, "random") + 0.3, at_mark(found, "all") + 0.3)
+    assert min(at_mark(found, "value"), at_mark(found, "doubt")) > least
+    assert at_mark(found, "mendable") > at_mark(found, "value") + 0.05
 
 
 @pytest.mark.slow
 def test_the_queue_gains_more_still_where_few_tracks_are_bad(few: dict[str, Any]) -> None:
-    assert few["num_bad"] / few["num_tracks"] == pytest.approx(FEW_BAD, rel=0.1)
+    assert few["num_bad"] / few["num_tracks"] == pytest.approx(FEW_BAD[0], rel=0.1)
     early = {policy: one["early"] for policy, one in few["policies"].items()}
     assert min(early["doubt"][0], early["value"][0]) > max(early["random"]) + 0.1
-    assert min(at_mark(few, "value"), at_mark(few, "doubt")) > 0.7
+    assert min(at_mark(few, "value"), at_mark(few, "doubt")) > 0.8
+
+
+def test_a_fifth_of_the_seconds_gives_most_where_one_track_in_twenty_is_bad(kept: Tracks) -> None:
+    found = shares_at_mark(kept.diluted(FEW_BAD[1]), ("value", "doubt"))
+    assert min(found.values()) > 0.85
 
 
 def test_few_seconds_of_the_first_fifth_go_to_good_tracks_by_the_queue(found: dict[str, Any]) -> None:
@@ -84,13 +90,13 @@ def test_few_seconds_of_the_first_fifth_go_to_good_tracks_by_the_queue(found: di
     seconds = {policy: one["seconds"] for policy, one in found["policies"].items()}
     assert all(sum(shares.values()) == pytest.approx(1.0) for shares in seconds.values())
     assert max(seconds["doubt"]["good"], seconds["value"]["good"]) < 0.25 < 0.4 < seconds["random"]["good"]
-    assert seconds["value"]["not mended"] > 0.15 > 0.1 > seconds["mendable"]["not mended"]
+    assert seconds["value"]["not mended"] > 0.12 > 0.1 > seconds["mendable"]["not mended"]
 
 
-def test_who_skips_a_track_at_the_first_frame_that_gives_no_mask_gains_less(short: Tracks) -> None:
+def test_who_skips_a_track_at_the_first_frame_that_gives_no_mask_gains_less(kept: Tracks) -> None:
     """Of the bad tracks that can be mended many are at the second frame."""
-    stays, skips = (shares_at_mark(short, ("value", "doubt"), one) for one in ("looks through", "skips"))
-    assert min(stays[policy] - skips[policy] for policy in stays) > 0.1
+    stays, skips = (shares_at_mark(kept, ("value", "doubt"), one) for one in ("glances", "skips"))
+    assert min(stays[policy] - skips[policy] for policy in stays) > 0.2
 
 
 def test_who_looks_through_tracks_last_gains_more_where_many_are_bad_and_most_where_they_are_long(
@@ -121,7 +127,7 @@ def test_the_bar_is_above_doubt_that_is_turned_round(kept: Tracks) -> None:
     assert turned["doubt"] < 0.15
 
 
-GOOD = Look(1, 40, 0, None)
+GOOD = Look(1, 0, 40, 0, None)
 """At a track that is good: the doubtful frame, then all frames."""
 
 
@@ -141,7 +147,7 @@ def drawn_tracks(**columns: list[Any]) -> Tracks:
         "num_corrections": [0, 0, 0, 1],
         "j_and_f": [0.8, 0.3, 0.8, 0.7],
         "is_bad": [False, True, False, False],
-        "looks": [[GOOD], [Look(1, 5, 3, 3)], [GOOD], [GOOD]],
+        "looks": [[GOOD], [Look(1, 0, 5, 3, 3)], [GOOD], [GOOD]],
     }
     columns = rows | columns
     columns["looks"] = [[asdict(one) for one in ahead] for ahead in columns["looks"]]
@@ -156,7 +162,7 @@ def test_seconds_are_those_of_the_cost_model() -> None:
 
 
 def test_a_track_of_which_no_mask_is_saved_is_not_looked_at_again() -> None:
-    hopeless = [[GOOD], [Look(1, 5, 3, None)], [GOOD], [GOOD]]
+    hopeless = [[GOOD], [Look(1, 0, 5, 3, None)], [GOOD], [GOOD]]
     last = list(work(drawn_tracks(looks=hopeless), "doubt"))[-1]
     assert (last.seconds, last.j_and_f()) == pytest.approx((11.0, 0.55))
     assert last.done == {("v", 1), ("v", 2)}
@@ -168,7 +174,7 @@ def steps(tracks: Tracks, habit: Habit, budget: float | None = None) -> list[tup
 
 def test_who_stays_tries_all_frames_at_once_and_who_skips_comes_back_behind_all_others() -> None:
     """A second try costs 4.5 s, and 1 s more for whoever has left the track."""
-    twice = drawn_tracks(looks=[[GOOD], [Look(1, 5, 3, None), Look(0, 0, 3, 3)], [GOOD], [GOOD]])
+    twice = drawn_tracks(looks=[[GOOD], [Look(1, 0, 5, 3, None), Look(0, 0, 0, 3, 3)], [GOOD], [GOOD]])
     assert steps(twice, "looks through")[:2] == pytest.approx(np.array([(10.5, 0.75), (15.5, 0.75)]))
     assert steps(twice, "skips")[:3] == pytest.approx(np.array([(6.0, 0.55), (11.0, 0.55), (16.5, 0.75)]))
     budget = 12.0  # a round of 4 s ends behind the first look of each
@@ -191,7 +197,7 @@ def test_who_glances_leaves_a_track_after_a_second_and_looks_through_it_when_all
 
 def test_who_glances_leaves_the_look_through_a_track_that_two_frames_did_not_mend_to_the_end_as_well() -> None:
     """Two tries are 10.5 s. The look through 40 frames is 4 s, the frame there 4.5 s, and the page opens once more."""
-    hard = [Look(1, 5, 3, None), Look(0, 0, 3, None), Look(0, 40, 3, 30)]
+    hard = [Look(1, 0, 5, 3, None), Look(0, 0, 0, 3, None), Look(0, 0, 40, 3, 30)]
     last = drawn_tracks(looks=[[GOOD], hard, [GOOD], [GOOD]])
     assert steps(last, "looks through")[:2] == pytest.approx(np.array([(19.0, 0.75), (24.0, 0.75)]))
     assert steps(last, "glances")[:4] == pytest.approx(
@@ -200,12 +206,12 @@ def test_who_glances_leaves_the_look_through_a_track_that_two_frames_did_not_men
 
 
 def test_a_track_without_a_doubtful_frame_has_nothing_to_glance_at() -> None:
-    unknown = drawn_tracks(looks=[[Look(0, 40, 0, None)], [Look(1, 5, 3, 3)], [Look(0, 40, 0, None)], [GOOD]])
+    unknown = drawn_tracks(looks=[[Look(0, 0, 40, 0, None)], [Look(1, 0, 5, 3, 3)], [Look(0, 0, 40, 0, None)], [GOOD]])
     assert steps(unknown, "glances")[:2] == pytest.approx(np.array([(6.0, 0.75), (10.0, 0.75)]))
 
 
 def test_an_order_that_knows_what_can_be_mended_has_the_others_last() -> None:
-    hopeless = drawn_tracks(looks=[[Look(1, 5, 3, 3)], [Look(1, 5, 3, None)], [Look(1, 5, 3, 3)], [GOOD]])
+    hopeless = drawn_tracks(looks=[[Look(1, 0, 5, 3, 3)], [Look(1, 0, 5, 3, None)], [Look(1, 0, 5, 3, 3)], [GOOD]])
     first = next(work(hopeless, "mendable"))
     assert first.corrections == {("v", 1): 1}
     assert next(work(hopeless, "value")).done == {("v", 2)}
@@ -237,14 +243,21 @@ def track_of(j: list[float], areas: list[int], j_and_f: float = 0.4, first_frame
     return TrackLabels(rows, first_frame, np.array(j), np.array(areas), j_and_f, 0.0)
 
 
-def test_an_annotator_steps_back_to_where_a_fault_begins_and_takes_the_first_frame_that_shows_the_object_well() -> None:
+def test_an_annotator_goes_back_to_where_a_fault_begins_and_takes_the_first_frame_that_shows_the_object_well() -> None:
     labels = track_of([0.9, 0.3, 0.9, 0.2, 0.1, 0.1, 0.9], [100, 100, 100, 20, 80, 100, 100])
-    assert labels.fault_around(15) == (13, 14)
-    assert labels.fault_around(13) == (13, 13), "where none shows it well, he stays"
-    assert labels.fault_around(11) == (11, 11)
+    assert labels.way_back(15) == (1, 1, 11), "he passes over the right mask of frame 12"
+    assert labels.way_back(11) == (1, 1, 11)
     assert [labels.is_wrong_on(frame) for frame in (12, 13)] == [False, True]
     assert labels.first_clear_frame == 11
-    assert track_of([0.1, 0.2], [50, 100]).fault_around(11) == (10, 11), "a track that is wrong from its begin"
+    assert track_of([0.1, 0.2], [50, 100]).way_back(11) == (1, 0, 11), "a track that is wrong from its begin"
+
+
+def test_an_annotator_goes_back_by_tens_and_knows_only_the_frames_that_he_has_seen() -> None:
+    """Frames 10 to 21 are right. From frame 44 he sees 34, 24 and 14, which is right, then 15 to 22."""
+    j, areas = [0.9] * 12 + [0.1] * 28, [100] * 12 + [20] * 3 + [90] * 25
+    assert track_of(j, areas).way_back(44) == (3, 8, 34), "the object hardly shows on 22 and 24"
+    assert track_of(j, [100] * 12 + [20] * 28).way_back(44) == (3, 8, 44), "none shows it well, and he stays"
+    assert track_of(j, [100] * 40).way_back(24) == (1, 8, 22)
 
 
 def test_a_frame_that_does_not_show_the_object_is_not_one_to_mend() -> None:
@@ -278,15 +291,15 @@ def tries(labels: TrackLabels, opened: int | None, ious: dict[int, float] | None
 
 def test_an_annotator_mends_a_wrong_doubtful_frame_without_looking_through_the_track() -> None:
     bad = track_of([0.9, 0.2, 0.2, 0.2, 0.9], [100] * 5)
-    assert tries(bad, 13, {11: 0.8}) == [Look(1, 2, 3, 11)]
-    failed = Look(1, 2, 3, None)
-    assert tries(bad, 13, {11: 0.4, 13: 0.8}) == [failed, Look(0, 0, 3, 13)], "the fault's begin gives no mask"
-    none = [failed, Look(0, 0, 3, None), Look(1, 5, 0, None)]
+    assert tries(bad, 13, {11: 0.8}) == [Look(1, 1, 1, 3, 11)]
+    failed = Look(1, 1, 1, 3, None)
+    assert tries(bad, 13, {11: 0.4, 13: 0.8}) == [failed, Look(0, 0, 0, 3, 13)], "the fault's begin gives no mask"
+    none = [failed, Look(0, 0, 0, 3, None), Look(1, 0, 5, 0, None)]
     assert tries(bad, 13, {11: 0.4, 13: 0.4}) == none, "none does, also where he would look next"
-    assert tries(bad, 14, {11: 0.8}) == [Look(2, 5, 3, 11)], "the doubtful frame is right, and the track is bad"
-    assert tries(bad, None, {11: 0.8}) == [Look(1, 5, 3, 11)]
-    assert tries(track_of([0.9] * 5, [100] * 5, 0.9), 12) == [Look(1, 5, 0, None)]
-    assert tries(track_of([0.9] * 5, [100] * 5, 0.9), None) == [Look(0, 5, 0, None)]
+    assert tries(bad, 14, {11: 0.8}) == [Look(2, 0, 5, 3, 11)], "the doubtful frame is right, and the track is bad"
+    assert tries(bad, None, {11: 0.8}) == [Look(1, 0, 5, 3, 11)]
+    assert tries(track_of([0.9] * 5, [100] * 5, 0.9), 12) == [Look(1, 0, 5, 0, None)]
+    assert tries(track_of([0.9] * 5, [100] * 5, 0.9), None) == [Look(0, 0, 5, 0, None)]
 
 
 def square(left: int, right: int) -> np.ndarray[Any, Any]:
