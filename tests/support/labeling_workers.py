@@ -31,6 +31,15 @@ LAZY = FlushConfig(megabytes=1 << 20, seconds=1e9, elapsed_fraction=1.0)
 MakeWorker = Callable[..., Worker]
 
 
+class KilledWorker(Worker):
+    """A worker in this process that is killed, and its driver with it, when it is offered a video."""
+
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        if offers:
+            raise KeyboardInterrupt
+        return super().work(offers)
+
+
 def published(worker: Worker, table: str) -> list[dict[str, object]]:
     folder = Path(worker.settings.job.storage.uri) / table
     tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]

@@ -24,6 +24,7 @@ from pipeline.standing import read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.jobs import JobFolder, Tables, read_plainly
+from tests.support.labeling_workers import KilledWorker
 from tests.support.rounds import Key, correct, judge, made_anew, of, square, tracks_of
 
 pytestmark = pytest.mark.slow
@@ -307,15 +308,9 @@ def test_what_reviewers_added_stays_where_a_run_leaves_later_reviews_alone_and_l
 def test_a_video_that_leaves_the_tables_in_the_middle_of_a_round_is_labeled_again_no_more_when_that_ends(
     added: JobFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Killed(Worker):
-        def work(self, offers: Sequence[WorkItem]) -> Report:
-            if offers:
-                raise KeyboardInterrupt
-            return super().work(offers)
-
     second = added.tables()
     correct(added.output, "two", 1, 2)
-    parts = driver.Parts(partial(open_executor, make_worker=Killed))
+    parts = driver.Parts(partial(open_executor, make_worker=KilledWorker))
     assert driver.run(added.config("cluster=serial"), parts) != 0
     rows = {table: added.rows(table) for table in ("videos", "prompts")}
     for table in rows:

@@ -27,6 +27,7 @@ from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.jobs import JobFolder, read_plainly
+from tests.support.labeling_workers import KilledWorker
 from tests.support.rounds import Key, correct, judge, made_anew, of, square, tracks_of
 from tests.support.waiting import wait_until
 
@@ -199,12 +200,6 @@ def test_what_does_not_fit_is_said_and_loses_nothing(job: JobFolder) -> None:
 def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_killed_and_when_it_fails(
     job: JobFolder,
 ) -> None:
-    class Killed(Worker):
-        def work(self, offers: Sequence[WorkItem]) -> Report:
-            if offers:
-                raise KeyboardInterrupt
-            return super().work(offers)
-
     def shown(number: int | None = None) -> list[Key]:
         found = tables.open(str(job.output), round=number).tracks().select(["video_id", "object_id"]).to_pylist()
         return [(row["video_id"], row["object_id"]) for row in found]
@@ -219,7 +214,7 @@ def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_k
     assert shown() == [("one", 1), ("one", 7), ("two", 1), ("two", 2)]
 
     retry = ("retry=failed", "max_attempts=9")
-    killed = driver.Parts(partial(open_executor, make_worker=Killed))
+    killed = driver.Parts(partial(open_executor, make_worker=KilledWorker))
     assert driver.run(job.config("cluster=serial", *retry), killed) != 0
     assert (state_of(job).round, state_of(job).set_aside()) == (3, {"one"})
     assert tracks_at(job, 2) == tracks_of(second)

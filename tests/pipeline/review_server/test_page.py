@@ -147,13 +147,18 @@ def test_hostile_texts_are_texts_and_a_file_that_is_gone_leaves_the_masks(review
         assert seen.faint_texts() == {}
 
 
+def accept_what_is_not_saved(page: Page) -> None:
+    """Accept a track on a page whose server cannot save anything."""
+    fault = {"error": "the disk is full"}
+    intercept(page, "**/api/verdicts", lambda route: route.fulfill(status=503, json=fault))
+    page.keyboard.press("a")
+    expect(page.locator("#saving")).to_have_text("1 not saved yet")
+
+
 def test_what_the_server_did_not_take_is_told_kept_and_sent_by_the_next_page(review: Reviewed) -> None:
     with review.open() as seen:
         page = seen.page
-        fault = {"error": "the disk is full"}
-        intercept(page, "**/api/verdicts", lambda route: route.fulfill(status=503, json=fault))
-        page.keyboard.press("a")
-        expect(page.locator("#saving")).to_have_text("1 not saved yet")
+        accept_what_is_not_saved(page)
         expect(page.locator("#trouble")).to_contain_text("the disk is full")
         page.keyboard.press("c")
         page.keyboard.type("half a thought")
@@ -176,10 +181,7 @@ def test_what_one_page_takes_back_before_it_is_saved_no_other_page_sends(review:
     """A second page of the browser takes up what the first one could not save yet."""
     with review.open() as seen:
         page = seen.page
-        fault = {"error": "the disk is full"}
-        intercept(page, "**/api/verdicts", lambda route: route.fulfill(status=503, json=fault))
-        page.keyboard.press("a")
-        expect(page.locator("#saving")).to_have_text("1 not saved yet")
+        accept_what_is_not_saved(page)
         page.reload()
         page.wait_for_selector("body[data-ready]")
         expect(page.locator("#saving")).to_have_text("1 not saved yet")
