@@ -57,8 +57,9 @@ def musts(parts: Mapping[str, Found]) -> Iterator[Must]:
         yield Must(f"compiled, {row['mode']}: no recompiles in steady state", is_right, str(row.get("error", "")))
     tests = parts.get("suite", {}).get("found", {})
     if "output" in tests:
-        is_right = not tests["failed_tests"] and tests.get("passed", 0) > 0
-        yield Must("the tests of a real GPU pass", is_right, ", ".join(tests["failed_tests"])[:160])
+        is_right = tests.get("exit_code") == 0 and not tests["failed_tests"] and tests.get("passed", 0) > 0
+        seen = f"{tests.get('passed', 0)} passed{'' if 'exit_code' in tests else ', ended before its end'}"
+        yield Must("the tests of a real GPU pass", is_right, ", ".join([seen, *tests["failed_tests"]])[:160])
     found = parts.get("faults", {}).get("found", {})
     if "memory" in found:
         memory, fault = found["memory"], found["assert"]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from torch.autograd import DeviceType
 
+from tests.bench.efficiency import ROOT
 from tests.bench.gpu import parts as parts_module
 from tests.bench.gpu.bundle import LIMIT_MIB, check_wheels
 from tests.bench.gpu.goals import goals, musts
@@ -23,6 +24,7 @@ from tests.bench.gpu.launches import on_the_card
 from tests.bench.gpu.parts import PARTS, Part, run_part
 from tests.bench.gpu.report import check
 from tests.bench.gpu.subjects import Options
+from tests.bench.gpu.suite import FILES, TOO_LONG, outcome
 
 
 def _options(folder: Path) -> Options:
@@ -166,6 +168,24 @@ def test_the_time_of_a_kernel_counts_once_though_its_call_tells_it_too() -> None
         ]
     )
     assert [one.key for one in found] == ["sm90_gemm", "Memcpy HtoD"]
+
+
+@pytest.mark.slow
+def test_a_suite_that_is_ended_tells_of_the_tests_that_came_to_their_end(tmp_path: Path) -> None:
+    file = tmp_path / "test_card.py"
+    file.write_text("import time\ndef test_a(): pass\ndef test_b(): assert 0\ndef test_c(): time.sleep(600)\n")
+    found = outcome([str(file), "-p", "no:cacheprovider"], 10)
+    assert (found["passed"], found["failed"], found["ended_after_seconds"]) == (1, 1, 10)
+    assert [name.rpartition("::")[2] for name in found["failed_tests"]] == ["test_b"]
+    (must,) = musts({"suite": {"found": found, "seconds": 10.0}})
+    assert not must.holds
+    assert must.detail.startswith("1 passed, ended before its end, ")
+
+
+def test_the_suite_of_a_real_gpu_names_tests_that_are_there() -> None:
+    for name in (*FILES, *TOO_LONG):
+        file, _, test = name.partition("::")
+        assert test.partition("[")[0] in (ROOT / file).read_text()
 
 
 def test_wheels_that_cannot_travel_or_do_not_fit_are_named() -> None:
