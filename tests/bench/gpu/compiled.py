@@ -1,4 +1,4 @@
-"""The compiled network: seconds to warm up, what it makes or leaves uncompiled in steady state, and its rate."""
+"""The compiled network: seconds to warm up, whether its masks are right, what it makes in steady state, its rate."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from model.network.compiled import CompiledRegions, CudaGraphs, compile_model, warm_up
 from model.network.sam2 import Sam2
+from model.tracking.steps import advance
+from tests.bench.gpu.parity import compared
 from tests.bench.gpu.rates import Load, steady_rate
-from tests.bench.gpu.subjects import Options
+from tests.bench.gpu.subjects import Options, filled_session, frames
 
 Maker = Callable[[Sam2], Sam2]
 
@@ -39,12 +42,24 @@ def compiled(options: Options) -> Iterator[dict[str, Any]]:
 
 def _measured(options: Options, make: Maker) -> dict[str, Any]:
     torch._dynamo.reset()  # imported here: it takes two seconds
-    network = make(options.network(options.sizes[0]))
+    network = options.network(options.sizes[0])
+    truth = _logits(options, network)
+    network = make(network)
     regions = network.regions
     assert isinstance(regions, CompiledRegions)
     warmed = warm_up(network, _WARM_UP_SECONDS, max_objects=1)
     before = regions.counts.made.total()
+    masks = compared(_logits(options, network), truth)
     rate = steady_rate(options, network, Load(1, 1), options.frames(32))
     counts = regions.counts
     late = counts.made.total() - before + counts.remade.total() + counts.plain.total()
-    return rate | {"warm_up_seconds": warmed.seconds, "warm_up": str(warmed), "made": before, "recompiles": late}
+    return (
+        masks | rate | {"warm_up_seconds": warmed.seconds, "warm_up": str(warmed), "made": before, "recompiles": late}
+    )
+
+
+def _logits(options: Options, network: Sam2) -> Tensor:
+    """Of some frames with full memory, each of which follows from the one before."""
+    pixels = frames(32, options.image_size, pinned=options.is_gpu)
+    walk = filled_session(network, pixels, 1, options.encode_ahead).walk("forward", resume=True)
+    return torch.cat([advance([next(walk)])[0].logits_BHW.float() for _ in range(4)])

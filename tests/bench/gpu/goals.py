@@ -24,6 +24,9 @@ ESTIMATED_RATES: dict[tuple[str, int, int], tuple[float, float, float]] = {
 """Frames a second by size, objects and videos in flight: expected, and the range; one H200, bfloat16, from counts."""
 
 
+_LEAST_IOU_COMPILED = 0.97  # as of bfloat16: compiled code rounds elsewhere
+
+
 @dataclass(frozen=True)
 class Must:
     """Something that is right or wrong. `detail` says what was seen."""
@@ -55,6 +58,9 @@ def musts(parts: Mapping[str, Found]) -> Iterator[Must]:
     for row in _rows(parts, "compiled"):
         is_right = not row.get("error") and row["recompiles"] == 0
         yield Must(f"compiled, {row['mode']}: no recompiles in steady state", is_right, str(row.get("error", "")))
+        if "iou" in row:
+            is_right = row["iou"] >= _LEAST_IOU_COMPILED and row["finite"]
+            yield Must(f"compiled, {row['mode']}: masks as uncompiled", is_right, f"IoU {row['iou']:.5f}")
     tests = parts.get("suite", {}).get("found", {})
     if "output" in tests:
         is_right = tests.get("exit_code") == 0 and not tests["failed_tests"] and tests.get("passed", 0) > 0

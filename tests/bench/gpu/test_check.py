@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,10 @@ import pytest
 from PIL import Image
 from torch.autograd import DeviceType
 
+from model.network.compiled import compile_model
+from model.network.regions import Outputs
 from tests.bench.efficiency import ROOT
+from tests.bench.gpu import compiled as compiled_module
 from tests.bench.gpu import parts as parts_module
 from tests.bench.gpu.bundle import LIMIT_MIB, check_wheels
 from tests.bench.gpu.goals import goals, musts
@@ -132,6 +135,26 @@ def test_a_job_with_a_failed_video_and_a_recompile_fail_the_check() -> None:
     job = {"objects": 1, "in_flight": 4, "exit_code": 0, "statuses": {"ok": 7, "failed": 1}}
     network = {"mode": "compiled", "recompiles": 1}
     assert [one.holds for one in musts({"jobs": _part(job), "compiled": _part(network)})] == [False, False]
+
+
+class StaleGraphs:
+    """Records graphs that are never replayed."""
+
+    def __call__(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+        return lambda: None, run()
+
+
+@pytest.mark.slow
+def test_graphs_that_give_old_masks_fail_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = {"graphs": lambda model: compile_model(model, backend=None, capture=StaleGraphs())}
+    monkeypatch.setattr(compiled_module, "_ON_A_CPU", ways)
+    part = run_part("compiled", _options(tmp_path))
+    assert "error" not in part
+    found = {must.name: must.holds for must in musts({"compiled": part})}
+    assert found == {
+        "compiled, graphs: no recompiles in steady state": True,
+        "compiled, graphs: masks as uncompiled": False,
+    }
 
 
 def test_out_of_memory_and_a_broken_card_must_be_told_apart() -> None:
