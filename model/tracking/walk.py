@@ -162,8 +162,15 @@ def _frames(state: SessionState, leg: str, start: int) -> Iterator[Frame]:
         encode = partial(encode_frames, state.model)
         groups = FrameGroups(state.frames, start, heading, size, encode, partial(_is_tracked, state, leg))
         state.features.groups = groups
-        return iter(groups)
-    return state.frames.forward(start) if heading == FORWARD else state.frames.backward(start + 1)
+        try:
+            yield from groups
+        finally:
+            # Groups and state hold each other, and the garbage collector knows nothing of a GPU's memory: what a
+            # finished video remembers would lie there until it happens to run.
+            if state.features.groups is groups:
+                state.features.groups = None
+        return
+    yield from state.frames.forward(start) if heading == FORWARD else state.frames.backward(start + 1)
 
 
 def _is_tracked(state: SessionState, leg: str, frame_index: int) -> bool:

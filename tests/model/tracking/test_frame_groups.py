@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 from collections.abc import Sequence
+from itertools import islice
 
 import pytest
 import torch
@@ -111,3 +114,21 @@ def test_features_of_a_frame_are_dropped_when_the_walk_leaves_it() -> None:
         held.append((result.frame_index, sorted(groups.held)))
     assert held[3] == (5, [5, 6, 7])
     assert held[5] == (7, [7])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_frames", [NUM_FRAMES, 3])
+def test_what_a_finished_or_left_video_remembers_goes_with_its_session(network: Sam2, num_frames: int) -> None:
+    """Nobody has to look for garbage, which is done seldom, and knows nothing of a GPU's memory."""
+    walked = session(network, AHEAD)
+    for _ in islice(walked.propagate("forward"), num_frames):
+        pass
+    held = [weakref.ref(memory) for memory in walked.objects[1].bank.tracked.values()]
+    assert held
+    gc.collect()
+    gc.disable()
+    try:
+        del walked
+        assert [memory() for memory in held] == [None] * len(held)
+    finally:
+        gc.enable()
