@@ -6,6 +6,11 @@ it is larger than that: the jobs of the check run with `cluster=serial`. On the 
 
     python3 -m pip install --no-index --no-deps --target .gpu/site .gpu/wheels/*.whl
     PYTHONPATH=.gpu/site python3 -m tests.bench --device cuda --output "$OUT"
+
+The limits of all parts add up to 18 minutes. Where a command may take ten at most, give the parts to two:
+
+    … --only environment parity waits rates launches attention jobs
+    … --only compiled suite references faults
 """
 
 from __future__ import annotations
