@@ -33,7 +33,7 @@ from pipeline.mending.clip_frames import ClipFrames
 from pipeline.mending.known_masks import End, KnownObject
 from pipeline.mending.mask_parts import without_part
 from pipeline.mending.recalled import logits_of, prompt_of
-from pipeline.mending.zoom import Region, Zoom, region_around
+from pipeline.mending.zoom import Region, Zoom, zoomed_region
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -273,25 +273,23 @@ class Correction:
         """Without memory. It goes on from the mask that is there if asked to, and if that is of the same region."""
         with _naming_faults():
             prompt = said.prompt.fit(self._frames.size_hw)
-            zoom = self._zoom_on(prompt)
-            region = None if zoom is None else zoom.region
-            before = self._steps[-1]
-            prior_BHW = before.logits_BHW if goes_on and before.region == region else None
-            if zoom is not None and isinstance(prompt, BoxPrompt):
-                return answered(zoom.answer(prompt, prior_BHW), said, zoom)
+            if isinstance(prompt, BoxPrompt) and (zoom := self._zoom_on(prompt)) is not None:
+                return answered(zoom.answer(prompt, self._prior(zoom.region) if goes_on else None), said, zoom)
+            prior_BHW = self._prior(None) if goes_on else None
             result = self._session.correct(self.object_id, self._known.place, prompt, prior_BHW, heading=None)
         return replace(answered(result, said), is_afresh=True)
 
-    def _zoom_on(self, prompt: PointPrompt | BoxPrompt) -> Zoom | None:
+    def _prior(self, region: Region | None) -> Tensor | None:
+        """The logits of the mask that is there, if they are of this region, or of the frame."""
+        before = self._steps[-1]
+        return before.logits_BHW if before.region == region else None
+
+    def _zoom_on(self, prompt: BoxPrompt) -> Zoom | None:
         """The region around a small box, encoded; None where the network sees the frame."""
-        if not isinstance(prompt, BoxPrompt):
-            return None
-        region = region_around(prompt.box_xyxy, self._frames.size_hw, self._session.model.config.image_size)
-        if region is None or not region.holds(prompt.points_xy):
-            return None
-        if self._zoom is None or self._zoom.region != region:
+        region = zoomed_region(prompt, self._frames.size_hw, self._session.model.config.image_size)
+        if region is not None and (self._zoom is None or self._zoom.region != region):
             self._zoom = Zoom(self._session.model, self._frames.picture(self._known.place), region)
-        return self._zoom
+        return None if region is None else self._zoom
 
     def _add(self, step: Step) -> Seen:
         if len(self._steps) > MOST_STEPS:

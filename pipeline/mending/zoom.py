@@ -62,6 +62,12 @@ def region_around(
     return Region(round(min(max(left, 0), width - w)), round(min(max(top, 0), height - h)), w, h)
 
 
+def zoomed_region(prompt: BoxPrompt, size_hw: tuple[int, int], image_size: int) -> Region | None:
+    """The region in which a prompt is looked at closely; None where its box is not small, or a click lies beyond."""
+    region = region_around(prompt.box_xyxy, size_hw, image_size)
+    return None if region is None or not region.holds(prompt.points_xy) else region
+
+
 class Zoom:
     """A region of a frame, uint8 `[H, W, 3]`, as a picture of its own that the network has encoded once."""
 

@@ -38,7 +38,7 @@ from pipeline.arrays import BoolArray, Float64Array, Int64Array
 from pipeline.demo.clips import Clip
 from pipeline.demo.inputs import clip_mp4
 from pipeline.masks.rle import decode_rle
-from pipeline.mending.zoom import Zoom, region_around
+from pipeline.mending.zoom import Zoom, zoomed_region
 from pipeline.output.mask_rows import MaskRows
 from pipeline.output.rows import Track, tracks_table
 from pipeline.quality.pairs import score_pairs
@@ -298,11 +298,12 @@ class _Decoder:
         return mask if zoom is None else zoom.pasted(mask), result.logits_BHW
 
     def _zoom_on(self, prompt: BoxPrompt) -> Zoom | None:
-        region = region_around(prompt.box_xyxy, self.session.frames.size_hw, self.session.model.config.image_size)
-        if region is None or not region.holds(prompt.points_xy):
+        network = self.session.model
+        region = zoomed_region(prompt, self.session.frames.size_hw, network.config.image_size)
+        if region is None:
             return None
         (frame,) = self.session.frames.at([self.frame_index])
-        return Zoom(self.session.model, frame.pixels_HW3.numpy(), region)
+        return Zoom(network, frame.pixels_HW3.numpy(), region)
 
 
 def _counts(mask_HW: BoolArray) -> str | None:
