@@ -28,15 +28,20 @@ from tests.support.waiting import wait_until
 OFTEN = Heartbeat(every_seconds=0.05, stale_seconds=0.5)
 
 
+def owning(storage: JobStorage, heartbeat: Heartbeat, sleep: Callable[[float], None] = time.sleep) -> Ownership:
+    """The ownership that a driver asks for, which has read the log."""
+    log = CommitLog(storage, new_writer_id())
+    log.load()
+    return Ownership(storage, log, heartbeat, sleep)
+
+
 @pytest.fixture
 def ownership(storage: JobStorage) -> Iterator[Callable[..., Ownership]]:
     """Makes drivers of one job, and ends them."""
     made: list[Ownership] = []
 
     def make(heartbeat: Heartbeat = OFTEN, sleep: Callable[[float], None] = time.sleep) -> Ownership:
-        log = CommitLog(storage, new_writer_id())
-        log.load()
-        made.append(Ownership(storage, log, heartbeat, sleep))
+        made.append(owning(storage, heartbeat, sleep))
         return made[-1]
 
     yield make
@@ -185,9 +190,7 @@ class Outage(JobStorage):
 
 def test_an_outage_does_not_end_the_heartbeat(tmp_path: Path) -> None:
     storage = Outage(str(tmp_path), backoff=Backoff(patience_seconds=0.0))
-    log = CommitLog(storage, new_writer_id())
-    log.load()
-    owner = Ownership(storage, log, OFTEN)
+    owner = owning(storage, OFTEN)
     owner.acquire()
     (tmp_path / "away").touch()
     wait_until((tmp_path / "refused").exists, "a heartbeat that is refused")
@@ -201,9 +204,7 @@ def test_an_outage_does_not_end_the_heartbeat(tmp_path: Path) -> None:
 def test_an_error_of_the_system_does_not_end_the_heartbeat(tmp_path: Path) -> None:
     """Another driver would take the place of this one a minute later."""
     storage = NoFilesLeft(str(tmp_path))
-    log = CommitLog(storage, new_writer_id())
-    log.load()
-    owner = Ownership(storage, log, OFTEN)
+    owner = owning(storage, OFTEN)
     owner.acquire()
     (tmp_path / "full").touch()
     wait_until((tmp_path / "refused").exists, "a heartbeat that fails")
@@ -217,9 +218,7 @@ def test_an_error_of_the_system_does_not_end_the_heartbeat(tmp_path: Path) -> No
 
 def test_a_store_that_is_away_does_not_hold_up_the_end(tmp_path: Path) -> None:
     storage = Outage(str(tmp_path), backoff=Backoff(patience_seconds=600, first_seconds=0.01, longest_seconds=0.05))
-    log = CommitLog(storage, new_writer_id())
-    log.load()
-    owner = Ownership(storage, log, replace(OFTEN, release_seconds=0.3))
+    owner = owning(storage, replace(OFTEN, release_seconds=0.3))
     others = set(threading.enumerate())
     owner.acquire()
     (heartbeat,) = {one for one in threading.enumerate() if one.name == "maskmill-heartbeat"} - others
