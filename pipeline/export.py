@@ -78,7 +78,8 @@ Exit codes:
 
 _EXIT_CODES = f"""  {ExitCode.DONE}   The export is whole.
   {ExitCode.ENVIRONMENT}   A store or a disk failed: run the same command again later, and it goes on.
-  {ExitCode.REFUSED}   Wrong arguments, no job, nothing selected, or masks that the format cannot say.
+  {ExitCode.REFUSED}   Wrong arguments, no job, nothing selected, another export at work in to=, or masks that the
+      format cannot say.
   {ExitCode.STOPPED} A signal stopped it: run the same command again, and it goes on."""
 
 
@@ -111,7 +112,8 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     """Export, and say how much it was."""
     started = time.monotonic()
     check_folder(arguments.to, arguments.to_options)
-    folder = folder_of(arguments.to, arguments.to_options, arguments.spool_dir)
+    has_helpers = arguments.cluster.kind != "serial"
+    folder = folder_of(arguments.to, arguments.to_options, arguments.spool_dir, has_helpers=has_helpers)
     job = ExportJob(
         output=arguments.output,
         storage_options=arguments.storage_options,

@@ -9,20 +9,16 @@ start at the same time sees the other and ends.
 from __future__ import annotations
 
 import contextlib
-import logging
-import threading
-import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import ClassVar
 
+from pipeline.commits.life import showing_life
 from pipeline.commits.owner import Heartbeat, new_writer_id
 from pipeline.commits.process import ProcessDocument, facts_of_this_process
-from pipeline.errors import ConfigError, StorageError, describe
+from pipeline.errors import ConfigError
 from pipeline.output.layout import BUSY, busy_mark
 from pipeline.storage.job_storage import JobStorage
-
-_log = logging.getLogger(__name__)
 
 
 class Work(StrEnum):
@@ -57,37 +53,13 @@ def at_work(storage: JobStorage, work: Work, heartbeat: Heartbeat | None = None)
     heartbeat = heartbeat or Heartbeat()
     writer_id = new_writer_id()
     path = busy_mark(work.value, writer_id)
-    stop = threading.Event()
-    seen = [time.monotonic()]
 
-    def beat() -> None:
-        now = time.monotonic()
-        storage.replace(path, Mark(writer_id=writer_id, **facts_of_this_process()).to_json())
-        seen[0] = now
+    def mark() -> Mark:
+        return Mark(writer_id=writer_id, **facts_of_this_process())
 
-    def keep_beating() -> None:
-        while not stop.wait(heartbeat.every_seconds):
-            try:
-                beat()
-            except Exception as error:  # noqa: BLE001  # the next one may be possible; `check` ends the work otherwise
-                _log.warning("no heartbeat: %s", describe(error))
-
-    def check() -> None:
-        if time.monotonic() - seen[0] > heartbeat.stale_seconds / 2:
-            raise StorageError(f"{storage}: for too long the store took no heartbeat. Run the same command again.")
-
-    thread = threading.Thread(target=keep_beating, name="maskmill-at-work", daemon=True)
-    try:
-        beat()
+    with showing_life(storage, path, mark, heartbeat) as check:
         _refuse_others(storage, work, path, heartbeat.stale_seconds)
-        thread.start()
         yield check
-    finally:
-        stop.set()
-        if thread.is_alive():
-            thread.join(heartbeat.release_seconds)
-        with contextlib.suppress(StorageError):
-            storage.delete([path])
 
 
 def _refuse_others(storage: JobStorage, work: Work, mine: str, stale_seconds: float) -> None:

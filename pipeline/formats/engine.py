@@ -196,18 +196,17 @@ def _export(
     identity = json.loads(json.dumps({"format": job.format.name, **parts, **job.keys(), "plan": plan.digest}))
     if job.review is not None:
         plan.handout = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:_LETTERS_OF_ID]
-    try:
-        is_whole = job.folder.begin(identity, overwrite)
-    except UnusableStore as error:
-        raise ConfigError(str(error).replace("output=", "to=", 1)) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            taken = stack.enter_context(job.folder.taken(identity, overwrite))
+        except UnusableStore as error:
+            raise ConfigError(str(error).replace("output=", "to=", 1)) from error
+        written = None if taken.is_whole else _write(job, plan, identity, part_masks, writers(), taken.check)
     lost: list[str] = []
     splits: list[str] = []
     not_hashed = ""
     num_masks = plan.num_masks
-    written = None if is_whole else _write(job, plan, identity, part_masks, writers())
-    if written is None:
-        job.folder.clear()
-    else:
+    if written is not None:
         lost, not_hashed = written.losses.lines(), written.not_hashed.line()
         splits = [_split_line(split, written.splits.get(split, Counter())) for split in plan.splits]
         num_masks = written.counts["masks"]
@@ -255,20 +254,27 @@ class _PartsGone(ConfigError):
 
 
 def _write(
-    job: ExportJob, plan: Plan, identity: Mapping[str, Any], part_masks: int, writers: PartWriters
+    job: ExportJob,
+    plan: Plan,
+    identity: Mapping[str, Any],
+    part_masks: int,
+    writers: PartWriters,
+    check: Callable[[], None],
 ) -> Written | None:
     """Write what is left of the export. Returns what its parts said; None if another process has done it.
 
     One that runs the same command and is done before deletes what parts keep. Raises `ConfigError` where that is gone
-    otherwise: files of all videos would lack what the parts said.
+    otherwise: files of all videos would lack what the parts said. `check` raises where other exports may have begun.
     """
     try:
-        written = _join_parts(job, plan, _write_parts(plan, part_masks, job.folder, writers))
+        written = _join_parts(job, plan, _write_parts(plan, part_masks, job.folder, writers, check))
     except (_PartsGone, FileNotFoundError, StorageError) as error:
         is_gone = not isinstance(error, StorageError) or isinstance(error.__cause__, FileNotFoundError)
         if is_gone and job.folder.is_whole(identity):
+            job.folder.clear()
             return None
         raise
+    check()
     job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
     return written
 
@@ -291,7 +297,9 @@ def _join_parts(job: ExportJob, plan: Plan, num_parts: int) -> Written:
     return written
 
 
-def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> int:
+def _write_parts(
+    plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters, check: Callable[[], None]
+) -> int:
     """Write the parts that are left. Returns how many parts there are in all."""
     done = folder.parts_done()
     if done.streams:
@@ -308,12 +316,15 @@ def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: Par
 
     try:
         for part in writers.run(left()):
+            check()
             line.advance(part.num_videos)
     finally:
         line.close()
     return num_parts
 
 
-def folder_of(uri: str, storage_options: dict[str, Any] | None, spool_dir: str | None) -> ExportFolder:
-    """The folder `to=`."""
-    return ExportFolder(JobStorage(uri, storage_options), spool_dir)
+def folder_of(
+    uri: str, storage_options: dict[str, Any] | None, spool_dir: str | None, *, has_helpers: bool
+) -> ExportFolder:
+    """The folder `to=`. `has_helpers`: parts are written by other processes."""
+    return ExportFolder(JobStorage(uri, storage_options), spool_dir, has_helpers=has_helpers)

@@ -6,6 +6,7 @@ _parts/export.json      what is being exported: the same command goes on, anothe
 _parts/000012.json      part 12 is written
 _parts/000012/…         what it adds to files that hold something of every video
 _parts/names/….name     a file or folder of the export, noted before it is written: what may be deleted later
+_parts/writers/….json   a process that writes here: a different export that comes meanwhile is refused
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
+from pipeline.commits.owner import Heartbeat
 from pipeline.errors import ConfigError, StorageError
+from pipeline.formats.exporters import PARTS, WRITERS, Exporter, exporting
 from pipeline.formats.losses import Losses, NotHashed
 from pipeline.redact import redact
 from pipeline.storage.documents import check_version
@@ -34,12 +38,12 @@ VERSION = 1
 
 MANIFEST = "manifest.json"
 VIDEOS = "manifest_videos.jsonl"
-_PARTS = "_parts"
-_EXPORT = f"{_PARTS}/export.json"
-_NAMES, _NAME = f"{_PARTS}/names", ".name"
+_EXPORT = f"{PARTS}/export.json"
+_NAMES, _NAME = f"{PARTS}/names", ".name"
 _BYTES_IN_MEMORY = 8 << 20
 _READ_BYTES = 4 << 20
 _MARKS_AT_A_TIME = 1000
+_HEARTBEAT = Heartbeat()
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _AT_A_TIME = 16
 _OF_DISKS = {
@@ -68,44 +72,127 @@ class Written:
         self.splits.setdefault(said["split"], Counter()).update(said["counts"])
 
 
-class ExportFolder:
-    """See the module. `spool_dir` on local disk takes files on their way to a remote store. Cheap to pickle."""
+@dataclass(frozen=True)
+class Taken:
+    """A folder in which this process alone, or with others of the same export, may write.
 
-    def __init__(self, storage: JobStorage, spool_dir: str | None) -> None:
+    `is_whole`: the export is there already. `check` raises when others may not know any more that this process writes.
+    """
+
+    is_whole: bool
+    check: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is in the folder: the export that has it, and what of it this one must delete.
+
+    `is_another`: it is another export, of which something is written. `remains` are what parts keep.
+    """
+
+    identity: Mapping[str, Any]
+    is_another: bool = False
+    is_whole: bool = False
+    remains: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+class ExportFolder:
+    """See the module. `spool_dir` on local disk takes files on their way to a remote store. Cheap to pickle.
+
+    `has_helpers`: other processes write parts for the one that takes the folder.
+    """
+
+    def __init__(self, storage: JobStorage, spool_dir: str | None, *, has_helpers: bool = False) -> None:
         self.storage = storage
         self.spool_dir = spool_dir
+        self._has_helpers = has_helpers
+        self._identity: Mapping[str, Any] | None = None
         self._written: Written | None = None
         self._noted: set[str] = set()
 
-    def begin(self, identity: Mapping[str, Any], overwrite: bool) -> bool:
-        """Take the folder for what `identity` says. Returns whether such an export is there already, and whole.
+    @contextlib.contextmanager
+    def taken(self, identity: Mapping[str, Any], overwrite: bool) -> Iterator[Taken]:
+        """Take the folder for what `identity` says, and keep other exports out of it meanwhile.
 
-        With `overwrite` another export in it is deleted. Raises `ConfigError` if it holds another one, or files of
-        others, beside an export as well.
+        With `overwrite` another export in it is deleted. Raises `ConfigError` if another export is being written there,
+        if it holds another one, or files of others.
         """
+        found = self._look(identity, overwrite)
+        if found.is_whole and not found.remains:
+            yield Taken(True, lambda: None)
+            return
+        try:
+            with exporting(self.storage, identity, self._has_helpers, _HEARTBEAT) as at_work:
+                if at_work.rivals:
+                    raise ConfigError(self._is_busy(at_work.rivals[0]))
+                found = self._look(identity, overwrite)  # what was seen before may have changed
+                if found.is_another and not overwrite:
+                    raise ConfigError(self._other(found.identity, identity))
+                if found.deleted and at_work.twins:
+                    raise ConfigError(self._is_deleted(at_work.twins[0]))
+                self._delete(found.deleted)
+                self._identity = identity
+                if found.is_whole:
+                    self.clear()
+                else:
+                    document = {"version": VERSION, "identity": identity}
+                    self.storage.replace(_EXPORT, json.dumps(document, indent=2).encode())
+                yield Taken(found.is_whole, at_work.check)
+        finally:
+            self.storage.delete_empty_folders(PARTS)
+
+    def check_is_ours(self) -> None:
+        """Raises `ConfigError` if another export has taken the folder: this process was silent for too long."""
+        for name in (_EXPORT, MANIFEST):
+            written = self._document(name)
+            if written is None:
+                continue
+            if self._identity is not None and written["identity"] != self._identity:
+                raise ConfigError(
+                    f"to={self.storage}: another export, format={written['identity'].get('format')}, has taken this "
+                    "folder while this one showed no sign of life: name another folder"
+                )
+            return
+
+    def _look(self, identity: Mapping[str, Any], overwrite: bool) -> _Found:
+        """What is in the folder, and what of it must go. Raises `ConfigError` for files of others, and whole exports.
+
+        What parts keep is listed first: parts that come after that belong to a document which is read later.
+        """
+        remains = self._remains()
         for name in (MANIFEST, _EXPORT):
             written = self._document(name)
             if written is None:
                 continue
-            if written.get("identity") == identity:
-                return name == MANIFEST
-            has_begun = name == MANIFEST or self.parts_done().streams
-            if has_begun and not overwrite:
-                raise ConfigError(self._other(written, identity))
+            before = written["identity"]
+            if before == identity:
+                return _Found(before, is_whole=name == MANIFEST, remains=remains)
+            if name == MANIFEST and not overwrite:
+                raise ConfigError(self._other(before, identity))
             there = self.storage.names_below()
             self._check_all_are_of(written, name, there)
             # What says whose the files are is deleted last, because a deletion that is killed must go on.
             mark = PurePosixPath(name).parts[0]
-            for other in sorted(there, key=mark.__eq__):
-                self.storage.delete_tree(other)
-        names = [name for name in self.storage.names_below() if name != _PARTS]
-        if names:
+            is_another = name == MANIFEST or bool(self.parts_done().streams)
+            return _Found(before, is_another, remains=remains, deleted=tuple(sorted(there, key=mark.__eq__)))
+        if names := [name for name in self.storage.names_below() if name != PARTS]:
             raise ConfigError(
                 f"to={self.storage}: holds {_few(names)} of others: name a folder that is empty or does not exist"
             )
-        self.storage.delete_tree(_PARTS)  # what a deletion has left that was killed
-        self.storage.replace(_EXPORT, json.dumps({"version": VERSION, "identity": identity}, indent=2).encode())
-        return False
+        # Parts without a document are what a deletion has left that was killed.
+        return _Found(identity, remains=remains, deleted=(PARTS,) if remains else ())
+
+    def _remains(self) -> tuple[str, ...]:
+        """What parts keep, without the marks of processes at work."""
+        return tuple(path for path in self.storage.tree(PARTS) if not path.startswith(f"{WRITERS}/"))
+
+    def _delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name == PARTS:
+                self.storage.delete(self._remains())
+            else:
+                self.storage.delete_tree(name)
 
     def is_whole(self, identity: Mapping[str, Any]) -> bool:
         """Whether this very export is there, with its manifest."""
@@ -114,7 +201,7 @@ class ExportFolder:
 
     def parts_done(self) -> Written:
         """What is written so far, as the marks of the parts say."""
-        markers = [one.path for one in self.storage.listing(_PARTS) if one.path.endswith(".json")]
+        markers = [one.path for one in self.storage.listing(PARTS) if one.path.endswith(".json")]
         markers = [path for path in markers if path != _EXPORT]
         found = Written()
         for first in range(0, len(markers), _MARKS_AT_A_TIME):
@@ -153,6 +240,7 @@ class ExportFolder:
 
     def finish(self, identity: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Write the manifest, by which the export is whole, and delete what the parts kept."""
+        self.check_is_ours()
         names = sorted({*self._names(), MANIFEST, VIDEOS})
         written = {"version": VERSION, **manifest, "names": names, "identity": identity}
         self.storage.replace(MANIFEST, json.dumps(written, indent=2).encode())
@@ -160,14 +248,14 @@ class ExportFolder:
 
     def clear(self) -> None:
         """Delete what the parts kept, and what a killed export has half written."""
-        self.storage.delete_tree(_PARTS)
         if self.storage.is_local:
             self.storage.delete_tree(TEMPORARY)
+        self._delete([PARTS])
 
     def publish(self, name: str, spool: IO[bytes], local: Path | None) -> None:
         """Give a written file its name. `local` is where it lies on the disk of the export itself."""
         first = PurePosixPath(name).parts[0]
-        if first != _PARTS and first not in self._noted:
+        if first != PARTS and first not in self._noted:
             self.storage.replace(f"{_NAMES}/{first}{_NAME}", b"")
             self._noted.add(first)
         if local is not None:
@@ -221,15 +309,27 @@ class ExportFolder:
                 f"to={self.storage}: its export is of an earlier version, which does not say what belongs to it: "
                 "delete the folder yourself, or name another one"
             )
-        own = {MANIFEST, VIDEOS, _PARTS, TEMPORARY, *written.get("names", ()), *self._names()}
+        own = {MANIFEST, VIDEOS, PARTS, TEMPORARY, *written.get("names", ()), *self._names()}
         if others := sorted(set(there) - own):
             raise ConfigError(
                 f"to={self.storage}: {_few(others)} beside the export, which others wrote, would be deleted too: move "
                 "that away, or name another folder"
             )
 
-    def _other(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-        before = written["identity"]
+    def _is_busy(self, rival: Exporter) -> str:
+        return (
+            f"to={self.storage}: another export, format={rival.format}, is being written there by {rival.writer_id} "
+            f"(last sign {rival.beat_at}): wait until it has ended, stop it, or name another folder. If it was killed "
+            f"on another machine, run the same command again {_HEARTBEAT.stale_seconds:.0f} s after that sign"
+        )
+
+    def _is_deleted(self, twin: Exporter) -> str:
+        return (
+            f"to={self.storage}: what lies there is to be deleted, and {twin.writer_id} (last sign {twin.beat_at}), "
+            "which has the same command, may be about to do that: run the same command again in a minute"
+        )
+
+    def _other(self, before: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
         differing = [key for key in {**before, **identity} if before.get(key) != identity.get(key)]
         keys = [key for key in differing if key not in ("plan", "parts")]
         if "format" in keys:
@@ -337,6 +437,7 @@ class PartFolder:
         return self._folder.spool_dir
 
     def __enter__(self) -> PartFolder:
+        self._folder.check_is_ours()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -381,12 +482,13 @@ class PartFolder:
             stack.close()
         self._streams.clear()
         self._files.wait()
+        self._folder.check_is_ours()
         marker = {**said, "streams": streams}
-        self._folder.storage.replace(f"{_PARTS}/{self.number:06d}.json", json.dumps(marker).encode())
+        self._folder.storage.replace(f"{PARTS}/{self.number:06d}.json", json.dumps(marker).encode())
 
 
 def _stream(number: int, name: str) -> str:
-    return f"{_PARTS}/{number:06d}/{name}"
+    return f"{PARTS}/{number:06d}/{name}"
 
 
 def _check_name(name: str) -> None:

@@ -8,6 +8,7 @@ themselves, and have a condition of their own for create-only writes.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -312,6 +313,13 @@ class JobStorage:
                 self._run("delete", path, lambda fs, folder: shutil.rmtree(folder))
             else:
                 self.delete([path])
+
+    def delete_empty_folders(self, path: str) -> None:
+        """Delete the empty folders at and below a path of a local disk. Object stores have no folders."""
+        if self.is_local:
+            for folder, *_ in os.walk(Path(self._root) / path, topdown=False):
+                with contextlib.suppress(OSError):  # it is not empty
+                    Path(folder).rmdir()
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; those that do not exist are fine."""

@@ -1,4 +1,4 @@
-"""What tests of exports need of every format: the manifest's map from a format's numbers back to ours."""
+"""What tests of exports need: an export of a job, its files, and the manifest's map back to our numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.formats.engine import ExportJob
+from pipeline.formats.folder import ExportFolder
+from pipeline.formats.registry import load
+from pipeline.formats.selection import Content, Selection
+from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import Truth
 
 
@@ -53,3 +58,24 @@ def assert_same_masks(found: Truth, drawn: Truth) -> None:
     assert found.keys() == expected.keys()
     for key, mask in found.items():
         np.testing.assert_array_equal(mask, expected[key], err_msg=str(key))
+
+
+def coco_job(
+    uri: str,
+    storage: JobStorage,
+    selection: Selection | None = None,
+) -> ExportJob:
+    """An export of this job to `storage` as COCO."""
+    coco = load("coco")
+    folder = ExportFolder(storage, None)
+    return ExportJob(uri, {}, coco.make(coco.options()), selection or Selection(), Content(), folder)
+
+
+def files_of_export(folder: Path) -> dict[str, bytes]:
+    """All files of an export; of the manifest all but when it was written."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if "manifest.json" in found:
+        document = json.loads(found["manifest.json"])
+        del document["written_at"]
+        found["manifest.json"] = json.dumps(document).encode()
+    return found

@@ -13,15 +13,13 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.export import door
-from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, export
+from pipeline.formats.engine import OnePartWriter, PartDone, export
 from pipeline.formats.folder import ExportFolder
 from pipeline.formats.plan import Plan, Task
-from pipeline.formats.registry import load
-from pipeline.formats.selection import Content, Selection
-from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import write_job
 from tests.support.dying_storage import Died, DyingStorage
+from tests.support.exports import coco_job, files_of_export
 from tests.support.full_disk import full_disk
 from tests.support.quick_storage import QuickStorage
 
@@ -29,38 +27,23 @@ Export = Callable[..., Path]
 PART_MASKS = 8
 
 
-def _job(drawn: DrawnJob, storage: JobStorage) -> ExportJob:
-    coco = load("coco")
-    return ExportJob(drawn.uri, {}, coco.make(coco.options()), Selection(), Content(), ExportFolder(storage, None))
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    """All files of an export; of the manifest all but when it was written."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    if "manifest.json" in found:
-        document = json.loads(found["manifest.json"])
-        del document["written_at"]
-        found["manifest.json"] = json.dumps(document).encode()
-    return found
-
-
 @pytest.mark.slow
 def test_a_killed_export_goes_on_and_is_the_same(drawn: DrawnJob, tmp_path: Path) -> None:
-    export(_job(drawn, QuickStorage(str(tmp_path / "whole"))), PART_MASKS, False)
-    expected = _files(tmp_path / "whole")
+    export(coco_job(drawn.uri, QuickStorage(str(tmp_path / "whole"))), PART_MASKS, False)
+    expected = files_of_export(tmp_path / "whole")
     assert expected.keys() == {"annotations/instances_train.json", "manifest.json", "manifest_videos.jsonl"}
     num_killed = 0
     for dies_at in count():
         place = tmp_path / f"killed-{dies_at}"
         storage = DyingStorage(str(place), dies_at=dies_at, dies_after=True)
         try:
-            export(_job(drawn, storage), PART_MASKS, False)
+            export(coco_job(drawn.uri, storage), PART_MASKS, False)
             break
         except Died:
             num_killed += 1
-        assert not (place / "manifest.json").exists() or _files(place).items() >= expected.items()
-        export(_job(drawn, QuickStorage(str(place))), PART_MASKS, False)
-        assert _files(place) == expected
+        assert not (place / "manifest.json").exists() or files_of_export(place).items() >= expected.items()
+        export(coco_job(drawn.uri, QuickStorage(str(place))), PART_MASKS, False)
+        assert files_of_export(place) == expected
     assert num_killed > 12
 
 
@@ -71,10 +54,10 @@ def test_a_killed_export_goes_on_and_is_the_same(drawn: DrawnJob, tmp_path: Path
 def test_the_same_command_twice_at_one_time_makes_one_whole_export(
     drawn: DrawnJob, tmp_path: Path, num_before: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(_job(drawn, QuickStorage(str(tmp_path / "whole"))), PART_MASKS, False)
+    export(coco_job(drawn.uri, QuickStorage(str(tmp_path / "whole"))), PART_MASKS, False)
 
     def other() -> None:
-        export(_job(drawn, QuickStorage(str(tmp_path / "to"))), PART_MASKS, False)
+        export(coco_job(drawn.uri, QuickStorage(str(tmp_path / "to"))), PART_MASKS, False)
 
     class Slow(OnePartWriter):
         def run(self, tasks: Iterable[Task]) -> Iterator[PartDone]:
@@ -83,7 +66,7 @@ def test_the_same_command_twice_at_one_time_makes_one_whole_export(
                     other()
                 yield part
 
-    job = _job(drawn, QuickStorage(str(tmp_path / "to")))
+    job = coco_job(drawn.uri, QuickStorage(str(tmp_path / "to")))
     if num_before == 0:
         spools = ExportFolder.new_spool
 
@@ -104,7 +87,7 @@ def test_the_same_command_twice_at_one_time_makes_one_whole_export(
 
         monkeypatch.setattr(job.format.writer, "finish", after_other)
     assert export(job, PART_MASKS, False, Slow).was_there
-    assert _files(tmp_path / "to") == _files(tmp_path / "whole")
+    assert files_of_export(tmp_path / "to") == files_of_export(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -116,7 +99,7 @@ def test_parts_that_somebody_deletes_are_missed(drawn: DrawnJob, tmp_path: Path)
                     shutil.rmtree(tmp_path / "to/_parts")
                 yield part
 
-    job = _job(drawn, QuickStorage(str(tmp_path / "to")))
+    job = coco_job(drawn.uri, QuickStorage(str(tmp_path / "to")))
     with pytest.raises(
         ConfigError, match=r"parts of this export are gone \(\d parts? of \d\), because another process"
     ):
@@ -126,28 +109,33 @@ def test_parts_that_somebody_deletes_are_missed(drawn: DrawnJob, tmp_path: Path)
 @pytest.mark.slow
 def test_an_export_that_is_killed_while_it_deletes_another_one_goes_on(drawn: DrawnJob, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    export(_job(drawn, QuickStorage(str(whole))), PART_MASKS, False)
+    export(coco_job(drawn.uri, QuickStorage(str(whole))), PART_MASKS, False)
     for dies_at in range(8):
         place = tmp_path / str(dies_at)
-        export(_job(drawn, QuickStorage(str(place))), PART_MASKS * 2, False)
+        export(coco_job(drawn.uri, QuickStorage(str(place))), PART_MASKS * 2, False)
         with pytest.raises(Died):
-            export(_job(drawn, DyingStorage(str(place), dies_at=dies_at, dies_after=True)), PART_MASKS, True)
-        assert not (place / "manifest.json").exists() or _files(place) != _files(whole)
-        export(_job(drawn, QuickStorage(str(place))), PART_MASKS, True)
-        assert _files(place) == _files(whole)
+            export(coco_job(drawn.uri, DyingStorage(str(place), dies_at=dies_at, dies_after=True)), PART_MASKS, True)
+        assert not (place / "manifest.json").exists() or files_of_export(place) != files_of_export(whole)
+        export(coco_job(drawn.uri, QuickStorage(str(place))), PART_MASKS, True)
+        assert files_of_export(place) == files_of_export(whole)
 
 
 @pytest.mark.slow
 def test_parts_that_are_written_are_not_written_again(drawn: DrawnJob, tmp_path: Path) -> None:
+    class DyingAtItsEnd(QuickStorage):
+        def replace(self, path: str, data: bytes) -> None:
+            if path == "manifest.json":
+                raise Died
+            super().replace(path, data)
+
     whole = DyingStorage(str(tmp_path / "whole"))
-    export(_job(drawn, whole), PART_MASKS, False)
-    killed = DyingStorage(str(tmp_path / "killed"), dies_at=whole.num_writes - 4)
+    export(coco_job(drawn.uri, whole), PART_MASKS, False)
     with pytest.raises(Died):
-        export(_job(drawn, killed), PART_MASKS, False)
+        export(coco_job(drawn.uri, DyingAtItsEnd(str(tmp_path / "killed"))), PART_MASKS, False)
     num_parts = len(list((tmp_path / "killed/_parts").glob("0*.json")))
     assert num_parts >= 2
     again = DyingStorage(str(tmp_path / "killed"))
-    export(_job(drawn, again), PART_MASKS, False)
+    export(coco_job(drawn.uri, again), PART_MASKS, False)
     assert again.num_writes <= whole.num_writes - 4 * num_parts, "each part writes three streams and its mark"
 
 
