@@ -202,14 +202,13 @@ def _export(
         except UnusableStore as error:
             raise ConfigError(str(error).replace("output=", "to=", 1)) from error
         written = None if taken.is_whole else _write(job, plan, identity, part_masks, writers(), taken.check)
+        num_masks = job.folder.num_masks
     lost: list[str] = []
     splits: list[str] = []
     not_hashed = ""
-    num_masks = plan.num_masks
     if written is not None:
         lost, not_hashed = written.losses.lines(), written.not_hashed.line()
         splits = [_split_line(split, written.splits.get(split, Counter())) for split in plan.splits]
-        num_masks = written.counts["masks"]
     left_out = plan.left_out.lines()
     sizes = plan.num_videos, plan.num_tracks, num_masks
     return Exported(*sizes, splits if len(splits) > 1 else [], left_out, lost, not_hashed, written is None)

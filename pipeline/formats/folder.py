@@ -215,6 +215,13 @@ class ExportFolder:
         self._written = self.parts_done()
         return self._written
 
+    @property
+    def num_masks(self) -> int:
+        """Masks of the export: as its manifest says it, and before there is one, as all parts do."""
+        manifest = self._document(MANIFEST)
+        counts = manifest["counts"] if manifest is not None else (self._written or self.all_written()).counts
+        return int(counts["masks"])
+
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a stream over all parts in order: records that end with a line feed. Chunks end anywhere."""
         written = self._written or self.all_written()

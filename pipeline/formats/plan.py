@@ -111,7 +111,7 @@ class Plan:
         self.handout: str | None = None
         self.left_out = left_out
         self.splits: tuple[str, ...] = tuple(splits) or ("train",)
-        self.num_tracks = self.num_masks = 0
+        self.num_tracks = 0
         self.num_videos_of: Counter[str] = Counter()
         self.has_reviews = False
         self.weights: set[str] = set()
@@ -139,7 +139,6 @@ class Plan:
         self._videos.add(videos)
         self._tracks.add(tracks)
         self.num_tracks += tracks.num_rows
-        self.num_masks += pc.sum(tracks["num_masks"]).as_py()
         self.num_videos_of.update(self._splits_of(videos))
         self.weights.update(pc.unique(videos["checkpoint"]).to_pylist())
         self.config_hashes.update(pc.unique(videos["config_hash"]).to_pylist())

@@ -75,6 +75,8 @@ class ExportVideo:
         self._digests = _digests_of_job(planned.row)
         self.losses = Losses()
         self._min_area = min_area
+        self._only_frames: Int64Array | None = None
+        self._num_left_out = 0
         self._table = table
         self._files = files
         self._objects = np.asarray(table["object_id"], np.int64)
@@ -87,8 +89,21 @@ class ExportVideo:
 
     @property
     def num_masks(self) -> int:
-        """Rows of `masks` that are written."""
-        return int(np.isin(self._objects, [track.object_id for track in self.tracks]).sum())
+        """Masks that are written: without hidden ones, which have no pixel, and those that the writer leaves out."""
+        areas = np.asarray(self._table["area"], np.int64)
+        is_visible = np.isin(self._objects, [track.object_id for track in self.tracks]) & (areas > 0)
+        is_visible &= areas >= self._min_area
+        if self._only_frames is not None:
+            is_visible &= np.isin(self._frames, self._only_frames)
+        return int(is_visible.sum()) - self._num_left_out
+
+    def write_only(self, frame_indexes: Sequence[int] | Int64Array) -> None:
+        """Have it counted that the format says masks of these frames alone."""
+        self._only_frames = np.asarray(frame_indexes, np.int64)
+
+    def leave_out_mask(self) -> None:
+        """Have it counted that the format says nothing of one mask."""
+        self._num_left_out += 1
 
     def lost(self, kind: str, object_id: int, frame_index: int, iou: float | None = None) -> None:
         """Have the manifest say that the format cannot say this mask: `kind` is holes, parts, overlap or another.
@@ -130,6 +145,8 @@ class ExportVideo:
             except ConfigError as error:
                 raise ConfigError(f"video {self.video_id!r}: {error}") from error
             for row in rows:
+                if lost.get(row.object_id) == row.area:
+                    self.leave_out_mask()
                 if row.object_id in lost:
                     self.lost("overlap", row.object_id, frame_index, 1 - lost[row.object_id] / row.area)
             yield frame_index, labels_HW

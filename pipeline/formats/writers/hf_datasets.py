@@ -122,7 +122,7 @@ class Writer(VideoWriter):
             "videos": written,
             "frames": [one for one in written if one in with_pictures],
         }
-        folder.write("README.md", [card(self._options.title, plan, splits).encode()])
+        folder.write("README.md", [card(self._options.title, plan, folder.num_masks, splits).encode()])
 
 
 def _write_rows(file: BinaryIO, tables: Iterator[pa.Table], of_the_job: Sequence[str]) -> None:
@@ -164,8 +164,8 @@ def frame_rows(video: ExportVideo) -> Iterator[dict[str, Any]]:
         }
 
 
-def card(title: str, plan: Plan, splits: Mapping[str, Sequence[str]]) -> str:
-    """The dataset card. `splits` are those with files, by configuration."""
+def card(title: str, plan: Plan, num_masks: int, splits: Mapping[str, Sequence[str]]) -> str:
+    """The dataset card. `num_masks` are visible; `splits` are those with files, by configuration."""
     front = {
         "pretty_name": title,
         "task_categories": ["mask-generation"],
@@ -185,7 +185,7 @@ def card(title: str, plan: Plan, splits: Mapping[str, Sequence[str]]) -> str:
 
 # {title.translate(_MARKDOWN)}
 
-{plan.num_masks:,} masks of {plan.num_tracks:,} objects in {plan.num_videos:,} videos, exported by maskmill.
+{num_masks:,} masks of {plan.num_tracks:,} objects in {plan.num_videos:,} videos, exported by maskmill.
 
 ```python
 from datasets import load_dataset

@@ -76,6 +76,7 @@ class Writer(VideoWriter):
             review = video.review
             data |= {"video_id": video.video_id, HANDOUT: review.handout, "labeled_at": review.labeled_at}
             review.note_frames(numbers.keys(), list(numbers.values()))
+        video.write_only(list(numbers))
         meta: dict[str, Any] = {"video_id": video.video_id}
         if (number := _number_of_first_frame(numbers)) != 1:
             meta["first_frame"] = number

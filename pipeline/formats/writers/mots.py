@@ -135,7 +135,9 @@ class Writer(VideoWriter):
                 for row, shown in without_overlaps(rows, video.size_hw, video.content.overlap):
                     if shown.area < row.area:
                         video.lost("overlap", row.object_id, frame_index, shown.area / row.area)
-                    if shown.area:
+                    if not shown.area:
+                        video.leave_out_mask()
+                    else:
                         number = ids[row.object_id]
                         code = shown.rle["counts"]
                         line = f"{numbers[frame_index] + first} {number} {number // 1000} {height} {width} {code}\n"

@@ -101,6 +101,7 @@ class Writer(VideoWriter):
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         folder = f"sav_{video.split}"
+        video.write_only(video.frame_indexes[video.frame_indexes % self._options.frame_step == 0])
         if self._options.variant == "json":
             self._write_json(video, out, f"{folder}/{video.name}_{self._options.kind}.json")
         else:
