@@ -106,6 +106,8 @@ def write_prompts(labels: Iterable[Label], videos: LabelVideos, wishes: Wishes, 
             f"{counted(doubled, 'label')} of an object and frame that another label has too: the one with the highest "
             "score, or else the largest, counts"
         )
+    if several := spool.categories.warning():
+        account.warnings.append(several)
     if others := len(columns.objects) - len(chosen) - doubled:
         account.left_out[f"on frames that frames={wishes.frames} does not take"] += others
     _warn_of_numbers(columns, videos, account)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.arrays import Int64Array
 from pipeline.formats.choosing import NO_OBJECT, LabelColumns
 from pipeline.formats.label import LabelBox, LabelMask, LabelPoints, LabelSeed, ObjectKey
+from pipeline.text import counted
 
 _BATCH_ROWS = 8192
 
@@ -58,6 +59,46 @@ class Spooled(NamedTuple):
     seed: LabelSeed | None = None
 
 
+class ObjectCategories:
+    """Objects whose labels name several categories, 8 bytes an object: how many, and one of them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._firsts = array("q")
+        self._several: set[int] = set()
+        self._example = ""
+
+    def add(self, number: int, label: Spooled) -> None:
+        """Look at a label of the object with this number; numbers come one after the other."""
+        if number == len(self._firsts):
+            self._firsts.append(NO_OBJECT)
+        if not label.category:
+            return
+        category = self._numbers.setdefault(label.category, len(self._numbers))
+        first = self._firsts[number]
+        if first == NO_OBJECT:
+            self._firsts[number] = category
+        elif category != first:
+            self._several.add(number)
+            if not self._example:
+                names = list(self._numbers)
+                self._example = (
+                    f"as object {label.object_key!r} of video {label.video_id!r}: {names[first]!r}, then "
+                    f"{label.category!r} ({label.place})"
+                )
+
+    def warning(self) -> str:
+        """What is odd, for the user; empty where each object has one category."""
+        if not self._several:
+            return ""
+        have = "has" if len(self._several) == 1 else "have"
+        return (
+            f"{counted(len(self._several), 'object')} {have} labels of several categories, {self._example}; an object "
+            "has one, and of the prompts of an object the first by the alphabet counts: correct them, or choose with "
+            "categories="
+        )
+
+
 class LabelSpool:
     """Labels in the order in which they were added. `folder` is on local disk and the caller's to delete."""
 
@@ -71,6 +112,7 @@ class LabelSpool:
         self._numbers = {"positions": array("d"), "scores": array("d"), "areas": array("d")}
         self._video_numbers: dict[str, int] = {}
         self._object_numbers: dict[tuple[int, ObjectKey], int] = {}
+        self.categories = ObjectCategories()
 
     def __len__(self) -> int:
         return len(self._columns["videos"])
@@ -81,6 +123,7 @@ class LabelSpool:
         number = NO_OBJECT
         if label.object_key is not None:
             number = self._object_numbers.setdefault((video, label.object_key), len(self._object_numbers))
+            self.categories.add(number, label)
         position = label.frame_index if label.frame_index is not None else label.pts_seconds
         self._columns["videos"].append(video)
         self._columns["objects"].append(number)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
 from pipeline.ids import joined
+from pipeline.inputs.categories import Categories
 from pipeline.inputs.coordinates import Coordinates
 from pipeline.inputs.detections import DETECTION_COLUMNS, detection_digests
 from pipeline.inputs.input_tables import InputTables
@@ -71,7 +72,7 @@ class _Spans:
 class PromptIndex:
     """Prompts of the numbered videos. `unknown_examples` are ids in the prompts table that no numbered video has.
 
-    `oddities` are warnings about the coordinates of the whole table.
+    `oddities` are warnings about the coordinates and categories of the whole table.
     """
 
     hashes: PromptHashes
@@ -119,8 +120,9 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
     coordinates = Coordinates(tables.box_told, tables.key_of_prompts)
+    categories = Categories(tables.key_of_prompts)
     names = numbers.all_names() if tables.is_partial else None
-    columns = DETECTION_COLUMNS if tables.has_detections else PROMPT_COLUMNS
+    columns = DETECTION_COLUMNS if tables.has_detections else (*PROMPT_COLUMNS, "category")
     for batch in tables.read_prompts(("video_id", *columns), names):
         video_ids = batch.rows.column("video_id")
         videos = numbers.find(video_ids)
@@ -134,6 +136,8 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         videos[~has_object] = -1
         known = videos >= 0
         coordinates.add(batch.rows)
+        if not tables.has_detections:  # their objects are found later
+            categories.add(videos, batch.rows)
         hashes.add(videos[known], _digests(batch, are_detections=tables.has_detections)[known])
         starts, stops = _runs(videos)
         begins.add(batch.file_number, batch.row_group, starts + batch.start)
@@ -145,7 +149,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         num_unknown_rows=num_unknown,
         unknown_examples=tuple(examples)[:_NUM_EXAMPLES],
         num_without_object=num_without_object,
-        oddities=tuple(coordinates.warnings()),
+        oddities=(*coordinates.warnings(), *categories.warnings()),
         files=tables.prompt_files,
         _spans=_Spans.of(joined(of_videos), begins.finish(), joined(lengths), numbers.num_videos),
     )

@@ -19,6 +19,7 @@ import pyarrow as pa
 from model import BoxPrompt, PointPrompt
 from pipeline.errors import TableChanged
 from pipeline.inputs.boxes import BOX_TOLD, FRACTIONS, PIXELS, FractionBox, form_of, remedy
+from pipeline.inputs.categories import several_categories
 from pipeline.inputs.kept import kept_text
 from pipeline.inputs.mask_prompts import RleMask, mask_prompt
 from pipeline.inputs.naming import NamedColumns, Naming, kept_column
@@ -44,7 +45,8 @@ class ObjectPrompts:
     """The prompts of one object by frame, in order. If `error` says what is wrong with them, there are none.
 
     `kept` are further columns as JSON. `box_told` is what tells the form of its boxes in the tables, for messages (see
-    `boxes.BOX_TOLD`); empty where they have several. `seed` says how a worker found it that no table names.
+    `boxes.BOX_TOLD`); empty where they have several. `seed` says how a worker found it that no table names. `warning`
+    says what is odd about its rows.
     """
 
     object_id: int
@@ -54,6 +56,7 @@ class ObjectPrompts:
     kept: str | None = None
     box_told: str = field(default="", compare=False)
     seed: SeedFacts | None = None
+    warning: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,8 @@ def parse_prompts(rows: Sequence[dict[str, Any]], keep: Sequence[str] = ()) -> V
 
 
 def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str]) -> ObjectPrompts:
-    categories = sorted({row["category"] for row in rows if row.get("category")})
-    category = categories[0] if categories else None
+    categories = {row["category"] for row in rows if row.get("category")}
+    category, warning = min(categories, default=None), several_categories(categories)
     kept = kept_text(rows, keep)
     forms = {row.get(BOX_TOLD) or "" for row in rows if row.get(PIXELS) or row.get(FRACTIONS)}
     told = forms.pop() if len(forms) == 1 else ""
@@ -144,7 +147,7 @@ def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str])
             errors.append(f"object {object_id}, {position}: {error}")
     if errors:
         return ObjectPrompts(object_id, category, (), "; ".join(sorted(set(errors))[:3]), kept)
-    return ObjectPrompts(object_id, category, tuple(prompts), kept=kept, box_told=told)
+    return ObjectPrompts(object_id, category, tuple(prompts), kept=kept, box_told=told, warning=warning)
 
 
 def position_of(row: Mapping[str, Any]) -> FramePosition:

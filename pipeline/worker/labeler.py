@@ -188,7 +188,7 @@ def label_steps(
         tracks.append(track)
         if one is not None:
             seeded.append(one)
-            if track.message:
+            if track.message != prompted.warning:  # of these the driver tells, once for the whole table
                 _log.warning("video %r, object %d, %s", video_id, prompted.object_id, track.message)
     size = options.max_objects or max(1, len(seeded))
     if saving is not None and (size < len(seeded) or options.shots):
@@ -389,7 +389,7 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
     track = Track(
         prompted.object_id,
         Status.OK,
-        "; ".join(warnings),
+        "; ".join(filter(None, (*warnings, prompted.warning))),
         prompted.category,
         len(by_label),
         tuple(indexes),

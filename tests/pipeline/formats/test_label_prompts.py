@@ -1,4 +1,4 @@
-"""Memory that an import takes: a few numbers of each label, and none of its objects of Python."""
+"""Memory that an import takes: a few numbers of each label, and none of its objects of Python. What it warns of."""
 
 from __future__ import annotations
 
@@ -42,3 +42,19 @@ def test_a_label_more_costs_less_memory_than_its_words(tmp_path: Path) -> None:
     peak_bytes(1_000, tmp_path / "first")  # what is imported once
     less, more = (peak_bytes(num, tmp_path / str(num)) for num in (10_000, 25_000))
     assert (more - less) / 15_000 < 100
+
+
+def test_an_object_whose_labels_name_several_categories_is_told_with_both(tmp_path: Path) -> None:
+    def label(number: int, track: int | None, category: str | None) -> Label:
+        box = LabelBox((1.0, 2.0, 30.0, 40.0))
+        return Label("clip", LabelFrame(number), track, box, category, None, f"boxes.csv, row {number}")
+
+    said = [(7, "plate"), (8, "pan"), (7, None), (7, "cup"), (7, "pan"), (9, None), (8, "pan"), (9, "cup")]
+    labels = [label(number, *one) for number, one in enumerate(said)]
+    to = Destination(str(tmp_path / "p.parquet"), None, tmp_path)
+    (warning,) = write_prompts(labels, LabelVideos(None), Wishes(frames="all"), to).warnings
+    assert warning.startswith(
+        "1 object has labels of several categories, as object 7 of video 'clip': 'plate', then 'cup' (boxes.csv, row 3)"
+    )
+    alike = [one for one in labels if one.category in (None, "pan")]
+    assert not any("categories" in told for told in write_prompts(alike, LabelVideos(None), Wishes(), to).warnings)

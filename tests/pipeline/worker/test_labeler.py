@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -206,6 +207,14 @@ def test_a_clamped_box_is_a_warning_and_is_logged_once(caplog: pytest.LogCapture
     assert track["status"] == "ok"
     assert "clamped" in track["message"]
     assert [line for line in caplog.messages if "box" in line] == [f"video 'v', object 1, {track['message']}"]
+
+
+def test_what_is_odd_about_the_rows_of_an_object_is_in_its_track_and_not_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (track,) = label(replace(box(1, 0), warning="two categories")).tracks.to_pylist()
+    assert (track["status"], track["message"]) == ("ok", "two categories")
+    assert not [line for line in caplog.messages if "categories" in line]
 
 
 def test_an_object_that_the_model_does_not_see_at_its_prompt_is_a_warning() -> None:
