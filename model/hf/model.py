@@ -120,8 +120,8 @@ class Sam2VideoModel(StoredModel[Sam2VideoConfig, Sam2]):
         The walk starts at `start_frame_idx`, by default the earliest frame with a prompt, and has
         `max_frame_num_to_track` frames, the first one included, by default all (`transformers` gives one more). It is
         a fresh pass from the prompts, unless `start_frame_idx` is given: then objects go on with what they remember of
-        the frames before, from the last pass over them in the same direction. `reverse` never uses what a forward pass
-        remembered (`transformers` does).
+        the frames before, if the last pass over these had the same direction. `reverse` never uses what a forward pass
+        remembered (`transformers` does). Calls of the model and other passes may come between two frames of a pass.
         """
         tracker = inference_session.tracker(self.network)
         if isinstance(tracker, VideoStream):

@@ -108,6 +108,17 @@ class History:
         """Whether a walk came to a frame, so that the bank before the frame can be found again."""
         return frame_index in self.passed or frame_index in self.records
 
+    def nearest(self, frame_index: int, direction: int, reach: int) -> int | None:
+        """The frame, or the nearest one before it in a direction, to which a walk came last in that direction.
+
+        None where no frame is as near as `reach`. A history of the newest frame alone knows of no frame before it.
+        """
+        for distance in range(1 if self.rule.newest_only else reach + 1):
+            index = frame_index - direction * distance
+            if self.has(index) and self.direction(index) == direction:
+                return index
+        return None
+
     def direction(self, frame_index: int) -> int:
         """The direction in which the last walk came to a frame."""
         return self._walk_to(frame_index).direction

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from torch import Tensor
+
 from model.tracking.frames import Frame
-from model.tracking.memory_bank import FORWARD
+from model.tracking.memory_bank import FORWARD, MemoryBank
 from model.tracking.state import PastState, SessionState, Step, TrackedObject
 from model.tracking.steps import track
 
@@ -26,6 +28,29 @@ def replay(state: SessionState, objects: Iterable[TrackedObject], frame_index: i
     for (direction, start), ghosts in groups.items():
         past |= _track_again(state, ghosts, _frames(state, start, frame_index, direction), direction)
     return past
+
+
+def banks_before(
+    state: SessionState, objects: Iterable[TrackedObject], frame_index: int, direction: int
+) -> dict[int, MemoryBank[Tensor]]:
+    """What the objects remember when they come to a frame in a direction, by object id.
+
+    That is what the last walk to the frame had before it. Where none came there, it is what was left by the walk to the
+    nearest frame before it. Objects are left out whose history has no frame near enough to be remembered.
+    """
+    groups: dict[tuple[int, int], list[TrackedObject]] = defaultdict(list)
+    for tracked in objects:
+        history = tracked.history
+        nearest = None if history is None else history.nearest(frame_index, direction, tracked.bank.max_pointers - 1)
+        if history is None or nearest is None:
+            continue
+        start, bank = history.snapshot(nearest)
+        last = frame_index - direction if nearest == frame_index else nearest
+        groups[start, last].append(TrackedObject(tracked.object_id, bank))
+    for (start, last), ghosts in groups.items():
+        if (last - start) * direction >= 0:
+            _track_again(state, ghosts, _frames(state, start, last, direction), direction)
+    return {ghost.object_id: ghost.bank for ghosts in groups.values() for ghost in ghosts}
 
 
 def _track_again(

@@ -191,7 +191,8 @@ class VideoSession:
         """The steps over all frames from `start` on, forward (1) or backward (-1), also those that no object covers.
 
         An object goes on from the frame before `start` if its last walk ended there. If not, it gets the memories that
-        history has of the frames before `start`, or none if the walk is `fresh`.
+        history has of the frames before `start`, or none if the walk is `fresh`. Looks at other frames and other walks
+        may come between two steps.
         """
         return walk.walk_from(self.state, start, heading, fresh=fresh)
 

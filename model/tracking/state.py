@@ -138,6 +138,35 @@ class TrackedObject:
         return max(self.prompts)
 
 
+@dataclass(eq=False)
+class OpenWalk:
+    """A walk that is under way: its direction and the frame that comes next.
+
+    A look at another frame, or a second walk, leads objects away from there. `banks` are copies of what they remembered
+    just before, so that the walk goes on with that.
+    """
+
+    direction: int
+    upcoming: int | None = None
+    banks: dict[int, tuple[TrackedObject, MemoryBank[Tensor]]] = field(default_factory=dict)
+
+    def keep(self, objects: Iterable[TrackedObject]) -> None:
+        """Copies what the objects remember that stand where the walk stands; called before they are led away."""
+        for tracked in objects:
+            if tracked.upcoming == (self.direction, self.upcoming) and self.bank_of(tracked) is None:
+                self.banks[tracked.object_id] = tracked, tracked.bank.copy()
+
+    def bank_of(self, tracked: TrackedObject) -> MemoryBank[Tensor] | None:
+        """What an object remembered where the walk stands, if it was led away from there."""
+        owner, bank = self.banks.get(tracked.object_id, (None, None))
+        return bank if owner is tracked else None
+
+    def moved(self, upcoming: int) -> None:
+        """The walk leaves for its next frame; what was kept served the frame that it leaves."""
+        self.upcoming = upcoming
+        self.banks.clear()
+
+
 @dataclass(frozen=True)
 class Position:
     """How far a session has come: the walk's direction (`mode`), its present `leg`, and the frame that comes next."""
@@ -176,7 +205,8 @@ class SessionRules:
 class SessionState:
     """Everything that one session holds: the network, the frames, and what is known of its objects.
 
-    Memories and history lie on `state_device`. `position` is where a walk that can be resumed stands.
+    Memories and history lie on `state_device`. `position` is where a walk that can be resumed stands. `open_walks` are
+    the walks that are under way; copies have none.
     """
 
     model: Sam2
@@ -186,6 +216,7 @@ class SessionState:
     features: FeatureCache
     objects: dict[int, TrackedObject] = field(default_factory=dict)
     position: Position | None = None
+    open_walks: list[OpenWalk] = field(default_factory=list, init=False, repr=False)
     _config_of_pickle: Sam2Config | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -203,7 +234,7 @@ class SessionState:
         """Without the network and what was made of it: copies and pickles leave both out."""
         self.settle()
         kept = {name: value for name, value in vars(self).items() if name not in ("model", "features")}
-        return kept | {"_config_of_pickle": self.config}
+        return kept | {"_config_of_pickle": self.config, "open_walks": []}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SessionState:
         """A copy that is tracked by the same network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -12,8 +13,8 @@ from model.tracking.frame_groups import FrameGroups
 from model.tracking.frames import Frame
 from model.tracking.image_features import encode_frames
 from model.tracking.memory_bank import BACKWARD, FORWARD
-from model.tracking.replay import replay
-from model.tracking.state import FrameResult, Position, SessionState, Step, TrackedObject
+from model.tracking.replay import banks_before
+from model.tracking.state import FrameResult, OpenWalk, Position, SessionState, Step, TrackedObject
 from model.tracking.steps import advance
 
 # Each direction as legs: which frames an object covers depends on the leg (`_covers`).
@@ -44,12 +45,15 @@ def walk(state: SessionState, direction: str, *, resume: bool = False) -> Iterat
     for leg in legs:
         if not state.objects:  # removed during the leg before
             return
-        if start is None:
-            _start_afresh(state)
-        for frame in _frames(state, leg, _first(state, leg) if start is None else start):
-            step = _step(state, frame, leg)
-            yield replace(step, then=Position(direction, leg, frame.index + _HEADINGS[leg]))
-            _forget_behind(state, frame.index, _HEADINGS[leg])
+        heading, is_fresh = _HEADINGS[leg], start is None
+        with _opened(state, heading) as own:
+            if is_fresh:
+                _start_afresh(state)
+            for frame in _frames(state, leg, _first(state, leg) if start is None else start):
+                step = _step(state, frame, leg, own, from_history=not is_fresh)
+                own.moved(frame.index + heading)
+                yield replace(step, then=Position(direction, leg, frame.index + heading))
+                _forget_behind(state, frame.index, heading)
         start = None
 
 
@@ -61,11 +65,14 @@ def walk_from(state: SessionState, start: int, heading: int, *, fresh: bool = Fa
     """
     condition(state)
     leg = "forward" if heading == FORWARD else "backward"
-    if fresh:
-        _start_afresh(state)
-    for frame in _frames(state, leg, start):
-        yield _step(state, frame, leg, from_history=not fresh)
-        _forget_behind(state, frame.index, heading)
+    with _opened(state, heading) as own:
+        if fresh:
+            _start_afresh(state)
+        for frame in _frames(state, leg, start):
+            step = _step(state, frame, leg, own, from_history=not fresh)
+            own.moved(frame.index + heading)
+            yield step
+            _forget_behind(state, frame.index, heading)
 
 
 def segment_frame(state: SessionState, frame_index: int, heading: int, *, remember: bool) -> FrameResult:
@@ -78,21 +85,48 @@ def segment_frame(state: SessionState, frame_index: int, heading: int, *, rememb
     if frame is None:
         raise ValueError(f"frame {frame_index}: the video has no such frame")
     leg = "forward" if heading == FORWARD else "backward"
-    step = _step(state, frame, leg, from_history=True, reuse_recorded=True)
+    step = _step(state, frame, leg, None, from_history=True, reuse_recorded=True)
     (result,) = advance([replace(step, remember=remember)])
     _forget_behind(state, frame_index, heading)
     return result
 
 
+@contextmanager
+def _opened(state: SessionState, heading: int) -> Iterator[OpenWalk]:
+    """A walk that is under way until the end of the block."""
+    own = OpenWalk(heading)
+    _keep_for_walks(state, own)
+    state.open_walks.append(own)
+    try:
+        yield own
+    finally:
+        state.open_walks.remove(own)
+
+
+def _keep_for_walks(state: SessionState, own: OpenWalk | None) -> None:
+    """Called where objects may be led away: the other walks keep what their objects remember."""
+    for walk in state.open_walks:
+        if walk is not own:
+            walk.keep(state.objects.values())
+
+
 def _step(
-    state: SessionState, frame: Frame, leg: str, *, from_history: bool = False, reuse_recorded: bool = False
+    state: SessionState,
+    frame: Frame,
+    leg: str,
+    own: OpenWalk | None,
+    *,
+    from_history: bool = False,
+    reuse_recorded: bool = False,
 ) -> Step:
     """The step of one frame: prompts near the frame are segmented, and objects that were elsewhere are led here.
 
-    `from_history` leads objects with the memories that they had here (`_lead`). `reuse_recorded` takes masks from
-    history where they are up to date.
+    Objects that were led away from the walk `own` come back with what they remembered in it. `from_history` leads the
+    others with the memories that they had here (`_lead`). `reuse_recorded` takes masks from history where they are up
+    to date.
     """
     heading = _HEADINGS[leg]
+    _keep_for_walks(state, own)
     covered = [tracked for tracked in state.objects.values() if _covers(leg, tracked, frame.index)]
     prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
     recorded: list[tuple[TrackedObject, Segmentation]] = []
@@ -111,20 +145,30 @@ def _step(
     if not reuse_recorded:  # a walk; a look at a prompted frame disturbs none, and may have gone on from here
         came = ((heading, frame.index), (heading, frame.index + heading))
         strays += [tracked for tracked in prompted if tracked.upcoming not in came]
-    _lead(state, strays, frame.index, heading, from_history)
+    _lead(state, strays, frame.index, heading, own, from_history=from_history)
     return Step(state, frame, heading, prompted, tuple(tracked_here), tuple(recorded))
 
 
 def _lead(
-    state: SessionState, strays: Sequence[TrackedObject], frame_index: int, heading: int, from_history: bool
+    state: SessionState,
+    strays: Sequence[TrackedObject],
+    frame_index: int,
+    heading: int,
+    own: OpenWalk | None,
+    *,
+    from_history: bool,
 ) -> None:
-    """Starts a walk of these objects at a frame, `from_history` with the memories that they had on this frame."""
-    came_before = [tracked for tracked in strays if from_history and _has_come(tracked, frame_index, heading)]
-    past = replay(state, came_before, frame_index)
+    """Starts a walk of these objects at a frame: with what they remembered in the walk `own` if they were led away.
+
+    `from_history` gives the others the memories with which they came to this frame, or to the nearest one before it.
+    """
+    kept = {t.object_id: bank for t in strays if own is not None and (bank := own.bank_of(t)) is not None}
+    others = [tracked for tracked in strays if from_history and tracked.object_id not in kept]
+    banks = banks_before(state, others, frame_index, heading) | kept
     for tracked in strays:
         tracked.bank.start_pass()
-        if tracked.object_id in past:
-            tracked.bank.take_tracked(past[tracked.object_id].bank)
+        if tracked.object_id in banks:
+            tracked.bank.take_tracked(banks[tracked.object_id])
         if tracked.history is not None:
             tracked.history.start_walk(heading)
         tracked.upcoming = (heading, frame_index)
