@@ -45,10 +45,14 @@ def _same_memories(first: Mapping[int, object], second: Mapping[int, object]) ->
 
 @dataclass
 class Walk:
-    """One walk through frames that follow one another, with the bank as it was just before some of these frames."""
+    """One walk through frames that follow one another, with the bank as it was just before some of these frames.
+
+    Objects remember every frame of a walk but `unremembered`, which is its last one.
+    """
 
     direction: int
     banks: dict[int, MemoryBank[Tensor]] = field(default_factory=dict)
+    unremembered: int | None = None
 
     def starts(self, frame_indexes: list[int]) -> list[int]:
         """For each frame, the last frame with a snapshot that the walk passed before it, or the frame itself."""
@@ -93,10 +97,19 @@ class History:
         if self.num_new_snapshots > 8 + sum(len(walk.banks) for walk in self.walks.values()) // 2:
             self._prune()
 
-    def after_frame(self, frame_index: int, revision: int, segmentation: Segmentation) -> None:
-        """Called when a frame has been tracked: records its mask."""
+    def after_frame(
+        self, frame_index: int, revision: int, segmentation: Segmentation, *, remembered: bool = True
+    ) -> None:
+        """Called when a frame has been tracked: records its mask.
+
+        After a frame that is not remembered another walk begins, because tracking this one again would remember it.
+        """
         self._keep_newest_only(frame_index)
         self.records[frame_index] = Record(self.num_walks, revision, segmentation)
+        if not remembered:
+            walk = self.walks[self.num_walks]
+            walk.unremembered = frame_index
+            self.start_walk(walk.direction)
 
     def pass_prompted(self, frame_index: int, bank: MemoryBank[Tensor]) -> None:
         """Called when a walk comes to a frame with a prompt: a refinement of that prompt needs the bank."""
@@ -122,6 +135,10 @@ class History:
     def direction(self, frame_index: int) -> int:
         """The direction in which the last walk came to a frame."""
         return self._walk_to(frame_index).direction
+
+    def is_remembered(self, frame_index: int) -> bool:
+        """Whether the last walk to a frame remembered it."""
+        return self._walk_to(frame_index).unremembered != frame_index
 
     def snapshot(self, frame_index: int) -> tuple[int, MemoryBank[Tensor]]:
         """Where to start in order to come to a frame again: a frame, and a copy of the bank before it."""

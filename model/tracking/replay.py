@@ -45,7 +45,8 @@ def banks_before(
         if history is None or nearest is None:
             continue
         start, bank = history.snapshot(nearest)
-        last = frame_index - direction if nearest == frame_index else nearest
+        is_before = nearest != frame_index and history.is_remembered(nearest)
+        last = nearest if is_before else nearest - direction
         groups[start, last].append(TrackedObject(tracked.object_id, bank))
     for (start, last), ghosts in groups.items():
         if (last - start) * direction >= 0:

@@ -43,7 +43,7 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
         for tracked in step.tracked:
             if tracked.history is not None:
                 kept = _to_keep(rows[index, tracked.object_id], step.state)
-                tracked.history.after_frame(step.frame.index, tracked.revision, kept)
+                tracked.history.after_frame(step.frame.index, tracked.revision, kept, remembered=step.remember)
         for walked in (*step.tracked, *step.came_along):
             walked.upcoming = (step.direction, step.frame.index + step.direction)
         if step.then is not None:

@@ -169,7 +169,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
     "record": Kind(Record, {"walk": "walk", "revision": "revision", "mask": "segmentation"}),
-    "walk": Kind(Walk, {"direction": "direction", "banks": "banks"}),
+    "walk": Kind(Walk, {"direction": "direction", "banks": "banks", "not_remembered": "unremembered"}),
 }
 
 

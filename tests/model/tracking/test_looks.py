@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
+import torch
 
 from model.tracking.history import HistoryRule
 from model.tracking.memory_bank import BACKWARD, FORWARD
+from model.tracking.replay import replay
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 from model.tracking.steps import advance
@@ -157,3 +159,20 @@ def test_walks_that_are_over_or_left_keep_nothing() -> None:
     assert not session.state.open_walks
     list(session.propagate())
     assert not session.state.open_walks
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_what_was_not_remembered_is_not_remembered_by_corrections_and_later_walks(is_saved: bool) -> None:
+    """As a stream knows it, which keeps what each object remembers before its newest frame."""
+    session = new_session()
+    expected = by_object(session.segment_frame(index, remember=index != 4) for index in range(LEFT_OFF))
+    session.segment_frame(LEFT_OFF, remember=False)
+    if is_saved:
+        session = VideoSession.from_bytes(session.to_bytes(), small(), session.frames)
+    past = replay(session.state, session.objects.values(), LEFT_OFF - 1)
+    for object_id in (1, 2):
+        assert torch.equal(past[object_id].logits_BHW[0], expected[object_id, LEFT_OFF - 1])
+        assert past[object_id].bank.tracked.keys() == set(range(1, LEFT_OFF - 1)) - {4}
+    session.segment_frame(9)
+    next(walked(session, LEFT_OFF + 1))
+    assert session.objects[1].bank.pointers.keys() == {1, 2, 3, 5, 7}
