@@ -11,7 +11,7 @@ from torch import Tensor
 from model.hf.kept_frames import KeptFrames
 from model.hf.prompt_inputs import (
     frame_index_of,
-    object_ids_of,
+    object_id_of,
     prompt_of_mask_inputs,
     prompt_of_point_inputs,
     size_hw_of,
@@ -135,13 +135,16 @@ class Sam2VideoInferenceSession:
 
     def obj_id_to_idx(self, obj_id: int) -> int:
         """The row of an object in results. An id that is new makes an object, which is hidden until it has a prompt."""
-        (object_id,) = object_ids_of(obj_id)
+        object_id = object_id_of(obj_id)
         self._prompts.setdefault(object_id, {})
         return self.obj_ids.index(object_id)
 
     def obj_idx_to_id(self, obj_idx: int) -> int:
-        """The object of a row of results."""
-        return self.obj_ids[obj_idx]
+        """The object of a row of results. Raises `ValueError` for a row that is not there."""
+        row = frame_index_of(obj_idx, "obj_idx")
+        if row >= len(self._prompts):
+            raise ValueError(f"obj_idx: is {row}, the session has {len(self._prompts)} objects: {self.obj_ids}")
+        return self.obj_ids[row]
 
     def prompt_of(self, object_id: int, frame_index: int) -> Prompt | None:
         """What has been said of an object on a frame."""
@@ -214,10 +217,10 @@ class Sam2VideoInferenceSession:
         self._clear_if(obj_idx, frame_idx, is_mask=True)
 
     def _clear_if(self, obj_idx: int, frame_idx: int, *, is_mask: bool) -> None:
-        object_id = self.obj_idx_to_id(obj_idx)
-        prompt = self.prompt_of(object_id, frame_idx)
+        object_id, index = self.obj_idx_to_id(obj_idx), frame_index_of(frame_idx)
+        prompt = self.prompt_of(object_id, index)
         if prompt is not None and isinstance(prompt, MaskPrompt) == is_mask:
-            self.clear_all_prompts_in_frame(frame_idx, object_id)
+            self.clear_all_prompts_in_frame(index, object_id)
 
     def add_prompts(
         self, frame_index: int, prompts: Mapping[int, Prompt], size_hw: tuple[int, int] | None = None
@@ -240,24 +243,26 @@ class Sam2VideoInferenceSession:
 
     def remove_object(self, obj_id: int) -> None:
         """Forgets an object; the others are as if it had never been there."""
-        if obj_id not in self._prompts:
-            raise ValueError(f"object {obj_id}: is not in the session, which has {self.obj_ids}")
-        del self._prompts[obj_id]
-        if self._tracker is not None and self._tracker.has_object(obj_id):
-            self._tracker.remove_object(obj_id)
+        object_id = object_id_of(obj_id)
+        if object_id not in self._prompts:
+            raise ValueError(f"object {object_id}: is not in the session, which has {self.obj_ids}")
+        del self._prompts[object_id]
+        if self._tracker is not None and self._tracker.has_object(object_id):
+            self._tracker.remove_object(object_id)
 
     def clear_all_prompts_in_frame(self, frame_idx: int, obj_id: int) -> None:
         """Takes back what was said of an object on a frame. An object without any prompt is removed."""
-        if self.prompt_of(obj_id, frame_idx) is None:
-            raise ValueError(f"object {obj_id}, frame {frame_idx}: there is no prompt to clear")
-        del self._prompts[obj_id][frame_idx]
+        object_id, index = object_id_of(obj_id), frame_index_of(frame_idx)
+        if self.prompt_of(object_id, index) is None:
+            raise ValueError(f"object {object_id}, frame {index}: there is no prompt to clear")
+        del self._prompts[object_id][index]
         if self._tracker is not None:
-            self._tracker.clear_prompts(obj_id, frame_idx)
-            has_prompts = self._tracker.has_object(obj_id)
+            self._tracker.clear_prompts(object_id, index)
+            has_prompts = self._tracker.has_object(object_id)
         else:
-            has_prompts = bool(self._prompts[obj_id])
+            has_prompts = bool(self._prompts[object_id])
         if not has_prompts:
-            del self._prompts[obj_id]
+            del self._prompts[object_id]
 
     def reset_tracking_data(self) -> None:
         """Forgets all objects; video and image features stay, a stream goes on."""

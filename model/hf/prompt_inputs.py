@@ -16,6 +16,8 @@ from model.prompts import BoxPrompt, ClickPrompt, MaskPrompt, Point, PointPrompt
 
 # Where masks with values between 0 and 1 are cut: mattes, probabilities, masks that were enlarged.
 SOFT_MASK_CUT = 0.5
+# Label maps of 16 bits and more: torch compares these with 0, and does little else with them.
+_WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 # The label of points that only fill up a tensor, where no processor says another one.
 _PADDING = -10
 
@@ -29,6 +31,11 @@ def object_ids_of(obj_ids: Any) -> list[int]:
     if len(set(ids)) < len(ids):
         raise ValueError(f"obj_ids: each object may come once, got {ids}")
     return ids
+
+
+def object_id_of(obj_id: Any) -> int:
+    """One id. Raises `ValueError` for anything else."""
+    return _integer(nested(obj_id, "obj_id"), "obj_id")
 
 
 def frame_index_of(frame_idx: Any, name: str = "frame_idx") -> int:
@@ -229,6 +236,8 @@ def _mask(mask: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     values = mask.detach().cpu()
     while values.ndim > 2 and len(values) == 1:
         values = values[0]
+    if values.dtype in _WIDE_UNSIGNED:
+        values = values != 0
     if values.dtype != torch.bool and not bool((values >= 0).all()):
         raise ValueError(
             "mask: expected 0 and 1 (or booleans), got negative values or values that are not numbers; of logits give "

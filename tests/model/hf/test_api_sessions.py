@@ -99,7 +99,11 @@ def as_picture(mask_HW: np.ndarray[Any, np.dtype[np.bool_]]) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    "kind", [np.uint8, np.float32, np.bool_, torch.bool, torch.uint8, torch.bfloat16, "4 dims", "picture"]
+    "kind",
+    [
+        *(np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.bool_),
+        *(torch.bool, torch.uint8, torch.uint16, torch.bfloat16, "4 dims", "picture", "picture of 16 bits"),
+    ],
 )
 def test_masks_may_be_arrays_or_tensors_of_zeros_and_ones(kind: Any) -> None:
     drawn = mask(clip(FRAMES), 1, 0).mask_HW
@@ -107,6 +111,9 @@ def test_masks_may_be_arrays_or_tensors_of_zeros_and_ones(kind: Any) -> None:
     if isinstance(kind, torch.dtype):
         given = given.to(kind)
     given = given[None, None] if kind == "4 dims" else as_picture(drawn) if kind == "picture" else given
+    if kind == "picture of 16 bits":
+        given = Image.fromarray(drawn.astype(np.uint16) * 300)
+        assert given.mode == "I;16"
     session = new_session()
     small_processor().add_inputs_to_inference_session(session, 0, 1, input_masks=given)
     prompt = session.prompt_of(1, 0)
@@ -315,6 +322,31 @@ def test_a_removed_object_leaves_no_trace(is_tracked: bool, expected: Masks) -> 
     assert same(propagate(session), expected)
     with pytest.raises(ValueError, match=r"object 3: is not in the session, which has \[1, 2\]"):
         session.remove_object(3)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.array, torch.tensor])
+def test_objects_and_frames_are_taken_back_by_numbers_of_any_kind(kind: Any) -> None:
+    session = new_session()
+    add_box(session, 0, [1, 2, 3])
+    assert session.obj_idx_to_id(kind(2)) == 3
+    session.remove_object(kind(3))
+    session.clear_all_prompts_in_frame(kind(0), kind(2))
+    session.remove_point_inputs(kind(0), kind(0))
+    assert session.obj_ids == []
+
+
+def test_what_is_no_id_or_row_is_named_where_it_is_taken_back() -> None:
+    session = new_session()
+    add_box(session, 0, 1)
+    with pytest.raises(ValueError, match=r"obj_id: expected numbers .* got str"):
+        session.remove_object("1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"obj_id: expected a whole number, got 1\.5"):
+        session.clear_all_prompts_in_frame(0, 1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"obj_idx: is 1, the session has 1 objects: \[1\]"):
+        session.obj_idx_to_id(1)
+    with pytest.raises(ValueError, match="obj_idx must be at least 0, got -1"):
+        session.obj_idx_to_id(-1)
+    assert session.obj_ids == [1]
 
 
 @pytest.mark.parametrize("is_tracked", [False, True])
