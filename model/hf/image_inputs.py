@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.hf.outputs import NamedOutput
+from model.hf.outputs import NamedOutput, usable
 from model.hf.prompt_inputs import click_prompts, nested
 from model.network.features import Segmentation
 from model.network.sam2 import Sam2
@@ -96,9 +96,9 @@ def segment_images(
             raise ValueError(f"image {image}: at least one of points and boxes must be given")
         images.append(Segmentation.stack(of_image))
     return Sam2VideoImageSegmentationOutput(
-        pred_masks=[image.logits_BHW.unsqueeze(1) for image in images],
-        iou_scores=[image.predicted_ious_B.unsqueeze(1) for image in images],
-        object_score_logits=[image.object_scores_B.unsqueeze(1) for image in images],
+        pred_masks=usable(image.logits_BHW.unsqueeze(1) for image in images),
+        iou_scores=usable(image.predicted_ious_B.unsqueeze(1) for image in images),
+        object_score_logits=usable(image.object_scores_B.unsqueeze(1) for image in images),
     )
 
 

@@ -104,12 +104,6 @@ class Sam2Model(StoredModel[Sam2Config, Sam2Image]):
     def _maps(self, pixel_values: Tensor | None, image_embeddings: Sequence[Tensor] | None) -> ImageMaps:
         """What the mask decoder sees of the images."""
         if pixel_values is not None and image_embeddings is None:
-            size = self.network.config.image_size
-            if pixel_values.shape[1:] != (3, size, size) or not pixel_values.is_floating_point():
-                raise ValueError(
-                    f"pixel_values: expected normalized images [N, 3, {size}, {size}], got {pixel_values.dtype} "
-                    f"{list(pixel_values.shape)}: give processor(images=…).pixel_values"
-                )
             stride4, stride8, stride16 = self.get_image_embeddings(pixel_values)
             return stride4, stride8, stride16
         if pixel_values is not None or image_embeddings is None:

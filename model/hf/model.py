@@ -37,7 +37,7 @@ from model.hf.inference_session import Sam2VideoInferenceSession
 from model.hf.kept_frames import KeptFrames
 from model.hf.outputs import Sam2VideoSegmentationOutput
 from model.hf.prompt_inputs import frame_index_of
-from model.hf.stored_model import StoredModel
+from model.hf.stored_model import StoredModel, check_images
 from model.network.config import CONSTANTS
 from model.network.layers import wide
 from model.network.sam2 import HIDDEN_LOGIT, Sam2
@@ -167,6 +167,7 @@ class Sam2VideoModel(StoredModel[Sam2VideoConfig, Sam2]):
         What an object gets does not depend on the other prompts and images. The masks of each image go with its entry
         of `original_sizes` to `post_process_masks`. `point_pad_value` is that of the processor.
         """
+        check_images(pixel_values, self.network.config.image_size)
         given = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
         prompts = {name: values for name, values in given.items() if values is not None}
         return segment_images(self.network, pixel_values, prompts, point_pad_value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -41,6 +41,11 @@ class NamedOutput(Mapping[str, Any]):
 
     def _names(self) -> list[str]:
         return [field.name for field in fields(self)]  # type: ignore[arg-type]  # every output is a dataclass
+
+
+def usable(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Tensors that a user may change in place and train on. Those of torch's inference mode refuse both: copies."""
+    return [tensor.clone() if tensor.is_inference() else tensor for tensor in tensors]
 
 
 @dataclass(frozen=True, eq=False)

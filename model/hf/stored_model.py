@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from model.hf.arguments import LOADING_INFO, hub_access
 from model.hf.config import ModelConfig
 from model.hf.inference_session import as_dtype
-from model.hf.outputs import Sam2VideoImageFeatures
+from model.hf.outputs import Sam2VideoImageFeatures, usable
 from model.network.image_encoder import ImageEncoder
 from model.network.layers import sine_position_2d, wide
 from model.network.processor import warn_of_emulation
-from model.network.sam2_image import Sam2Image
+from model.network.sam2_image import ImageMaps, Sam2Image
 from model.weights.checkpoint import StoredWeights, read_stored_weights, save_model
 
 Config = TypeVar("Config", bound=ModelConfig)
@@ -108,19 +108,34 @@ class StoredModel(nn.Module, Generic[Config, Network]):
     def get_image_embeddings(self, pixel_values: Tensor) -> list[Tensor]:
         """What the mask decoder sees of normalized images `[N, 3, S, S]`: maps of strides 4, 8 and 16, `[N, C, h, w]`.
 
-        The last map has the embedding that stands for "no memory".
+        The last map has the embedding that stands for "no memory". Raises `ValueError` for other tensors.
         """
-        stride4, stride8, stride16 = self.network.image_maps(pixel_values.to(self.device))
-        return [stride4, stride8, self.network.without_memory(stride16)]
+        stride4, stride8, stride16 = self._maps_of(pixel_values)
+        return usable([stride4, stride8, self.network.without_memory(stride16)])
 
     def get_image_features(self, pixel_values: Tensor) -> Sam2VideoImageFeatures:
         """The same maps without that embedding, as tokens `[h * w, N, C]`, with their position codes."""
-        maps = self.network.image_maps(pixel_values.to(self.device))
+        maps = usable(self._maps_of(pixel_values))
         dim, dtype = self.network.config.hidden_dim, wide(self.dtype)
         codes = [sine_position_2d(one.shape[-1], dim, dtype).to(self.device, self.dtype) for one in maps]
         return Sam2VideoImageFeatures(
             [one.flatten(2).permute(2, 0, 1) for one in maps],
             [code.flatten(1).T.unsqueeze(1).expand(-1, len(pixel_values), -1) for code in codes],
+        )
+
+    def _maps_of(self, pixel_values: Tensor) -> ImageMaps:
+        check_images(pixel_values, self.network.config.image_size)
+        return self.network.image_maps(pixel_values.to(self.device))
+
+
+def check_images(pixel_values: Any, size: int) -> None:
+    """Raises `ValueError` for anything but normalized images `[N, 3, S, S]` of this size."""
+    if not isinstance(pixel_values, Tensor):
+        raise ValueError(f"pixel_values: expected a tensor, got {type(pixel_values).__name__}")
+    if tuple(pixel_values.shape[1:]) != (3, size, size) or not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values: expected normalized images [N, 3, {size}, {size}], got {pixel_values.dtype} "
+            f"{list(pixel_values.shape)}: give processor(images=…).pixel_values"
         )
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 import transformers
 
+from model.hf import image_config
+from model.hf.image_model import Sam2Model
 from model.hf.inference_session import Sam2VideoInferenceSession
 from model.hf.kept_frames import KeptFrames
 from model.hf.model import Sam2VideoModel, _tell_of_half_open_ranges
@@ -344,6 +346,55 @@ def test_image_features_and_embeddings_are_those_of_transformers() -> None:
     for name in ("fpn_hidden_states", "fpn_position_encoding"):
         for one, other in zip(features[name], expected[name], strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
+def outputs_of_images() -> dict[str, torch.Tensor]:
+    """Everything that the models give of a still image."""
+    encoded = small_processor()(images=clip(FRAMES).frames_THW3[0], input_boxes=[[[3, 3, 20, 20]]])
+    model = small_model()
+    image_model = Sam2Model(image_config.Sam2Config.from_dict(model.config.to_dict()))
+    features = model.get_image_features(encoded.pixel_values)
+    given = {"masks": model.segment_images(**encoded), "image": image_model(**encoded), "features": features}
+    tensors = {
+        f"{name}, {field}": one
+        for name, output in given.items()
+        for field, values in output.items()
+        for one in (values if isinstance(values, list) else [values])
+    }
+    return tensors | {"embeddings": model.get_image_embeddings(encoded.pixel_values)[0]}
+
+
+def test_outputs_may_be_changed_in_place_and_trained_on_as_any_tensor() -> None:
+    """A head over the features of images learns; torch refuses both for what is made in its inference mode."""
+    outputs = outputs_of_images()
+    assert outputs.keys() >= {"masks, pred_masks", "image, image_embeddings", "features, fpn_hidden_states"}
+    for name, tensor in outputs.items():
+        assert not tensor.is_inference(), name
+        tensor[:1] += 1
+    maps = outputs["embeddings"]
+    head = torch.nn.Linear(maps.shape[1], 1)
+    head(maps.flatten(2).transpose(1, 2)).sum().backward()
+    assert head.weight.grad is not None
+    assert float(head.weight.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("call", ["get_image_embeddings", "get_image_features", "segment_images"])
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (
+            torch.zeros(3, 64, 64),
+            r"pixel_values: expected normalized images \[N, 3, 64, 64\], got torch.float32 \[3, 64",
+        ),
+        (torch.zeros(1, 3, 32, 32), r"pixel_values: .*\[1, 3, 32, 32\]: give processor"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "pixel_values: .*torch.uint8"),
+        (np.zeros((1, 3, 64, 64), np.float32), "pixel_values: expected a tensor, got ndarray"),
+    ],
+)
+def test_what_is_no_image_is_named(call: str, pixels: Any, message: str) -> None:
+    prompts = {"input_boxes": torch.tensor([[[3.0, 3.0, 20.0, 20.0]]])} if call == "segment_images" else {}
+    with pytest.raises(ValueError, match=message):
+        getattr(small_model(), call)(pixels, **prompts)
 
 
 def test_hooks_on_the_vision_encoder_are_called() -> None:
