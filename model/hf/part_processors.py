@@ -52,13 +52,24 @@ class Encoding(dict[str, Any]):
         except KeyError as error:
             raise AttributeError(name) from error
 
-    def to(self, device: Device | None = None, dtype: torch.dtype | None = None) -> Encoding:
-        """The same on another device; `dtype` is for what has floating point."""
-        moved = Encoding(self)
+    def to(
+        self,
+        device: Device | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        non_blocking: bool = False,
+    ) -> Encoding:
+        """Brings its tensors to another device, and returns itself, as in `transformers`.
+
+        `dtype`, which may stand alone, is for what has floating point.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
         for name, value in self.items():
             if isinstance(value, Tensor):
-                moved[name] = value.to(device, dtype if value.is_floating_point() else None)
-        return moved
+                kept = dtype if value.is_floating_point() else None
+                self[name] = value.to(device, kept, non_blocking=non_blocking)
+        return self
 
     def returned_as(self, return_tensors: str | None) -> Encoding:
         """The same with tensors of torch ("pt", or None), or with arrays ("np"). Raises `ValueError` for others."""
@@ -139,8 +150,11 @@ class Sam2ImageProcessor(PartProcessor):
         """One image or several: `pixel_values` `[N, 3, S, S]`, `original_sizes` `[N, 2]` (height, width), and `labels`.
 
         `labels` are segmentation maps `[H, W]` of class numbers at the size of the logits, the nearest pixel of each.
+        Raises `ValueError` for no images, for what is none, and where they have another number of maps.
         """
         pictures = [to_rgb(picture, f"image {index}") for index, picture in enumerate(listed(images))]
+        if not pictures:
+            raise ValueError("images: expected at least one, got none")
         resized = torch.stack(
             [resize_frame(on_device(pixels, torch.device(device)), self.image_size) for pixels in pictures]
         )
@@ -149,7 +163,7 @@ class Sam2ImageProcessor(PartProcessor):
             original_sizes=torch.tensor([(pixels.shape[0], pixels.shape[1]) for pixels in pictures]),
         )
         if segmentation_maps is not None:
-            encoding["labels"] = self._labels(segmentation_maps)
+            encoding["labels"] = self._labels(segmentation_maps, len(pictures))
         return encoding.returned_as(return_tensors)
 
     preprocess = __call__
@@ -180,11 +194,15 @@ class Sam2ImageProcessor(PartProcessor):
             apply_non_overlapping_constraints=apply_non_overlapping_constraints,
         )
 
-    def _labels(self, segmentation_maps: Any) -> Tensor:
+    def _labels(self, segmentation_maps: Any, num_images: int) -> Tensor:
         side = self.image_size // 4
         maps = [_class_map(one) for one in listed(segmentation_maps, dimensions=2)]
+        if len(maps) != num_images or any(one.ndim != 2 for one in maps):
+            shapes = [list(one.shape) for one in maps]
+            raise ValueError(f"segmentation_maps: {num_images} images need one [H, W] each, got {len(maps)}: {shapes}")
         size, mode = (side, side), "nearest-exact"
-        resized = [torch.nn.functional.interpolate(one[None, None].float(), size=size, mode=mode) for one in maps]
+        # In float64, because float32 has no numbers of classes beyond 2^24.
+        resized = [torch.nn.functional.interpolate(one[None, None].double(), size=size, mode=mode) for one in maps]
         return torch.cat(resized).squeeze(1).long()
 
 

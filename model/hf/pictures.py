@@ -105,6 +105,8 @@ def to_rgb(picture: Any, name: str, levels: Levels | None = None) -> Tensor:
     pixels = torch.as_tensor(picture)
     if pixels.dtype != torch.uint8:
         raise ValueError(f"{name}: expected uint8 pixels of 0 to 255, got {pixels.dtype}")
+    if 0 in pixels.shape:
+        raise ValueError(f"{name}: has no pixels, its shape is {list(pixels.shape)}")
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         return pixels
     if pixels.ndim == 3 and pixels.shape[0] == 3:

@@ -42,8 +42,8 @@ def post_process_masks(
         if not isinstance(logits, (Tensor, np.ndarray)):
             raise TypeError(f"masks: expected tensors or arrays [B, 1, h, w], got {type(logits).__name__}")
         logits_B1hw = torch.as_tensor(logits)
-        if logits_B1hw.ndim != 4:
-            raise ValueError(f"masks: expected logits [B, 1, h, w], got {list(logits_B1hw.shape)}")
+        if logits_B1hw.ndim != 4 or not logits_B1hw.is_floating_point():
+            raise ValueError(f"masks: expected logits [B, 1, h, w], got {logits_B1hw.dtype} {list(logits_B1hw.shape)}")
         tidied = tidy(
             logits_B1hw.flatten(0, 1),
             max_hole_area=max_hole_area,

@@ -152,8 +152,10 @@ def test_bad_arguments_are_refused() -> None:
         processor.post_process_masks([[1.0]], [[4, 4]])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="expected height and width above 0"):
         processor.post_process_masks([drawn_logits()], [[0, 4]])
-    with pytest.raises(ValueError, match=r"expected logits \[B, 1, h, w\], got \[1, 64, 64\]"):
+    with pytest.raises(ValueError, match=r"expected logits \[B, 1, h, w\], got torch\.float32 \[1, 64, 64\]"):
         processor.post_process_masks([drawn_logits()[0]], [[4, 4]])
+    with pytest.raises(ValueError, match=r"expected logits \[B, 1, h, w\], got torch\.bool \[2, 1, 64, 64\]"):
+        processor.post_process_masks([drawn_logits() > 0], [[4, 4]])
     for name in ("max_hole_area", "max_sprinkle_area"):
         for area in (-1, float("nan")):
             with pytest.raises(ValueError, match=f"{name}: expected a number of pixels from 0 on, got"):

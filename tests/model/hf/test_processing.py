@@ -110,13 +110,55 @@ def test_segmentation_maps_become_labels_at_the_size_of_the_logits() -> None:
     assert torch.equal(encoded.labels, theirs.labels)
 
 
+def test_numbers_of_classes_stay_exact_beyond_those_of_float32() -> None:
+    maps = np.full((48, 64), 2**24 + 1, np.int64)
+    assert set(ours(images=FRAME, segmentation_maps=maps).labels.flatten().tolist()) == {2**24 + 1}
+
+
+@pytest.mark.parametrize(
+    ("maps", "shapes"),
+    [
+        (np.zeros((48, 64), np.uint8), r"got 1: \[\[48, 64\]\]"),
+        (np.zeros((48, 64, 3), np.uint8), r"got 48: \[\[64, 3\], "),
+        ([np.zeros((48, 64), np.uint8), np.zeros((48, 64, 3), np.uint8)], r"got 2: \[\[48, 64\], \[48, 64, 3\]\]"),
+    ],
+    ids=["one for two images", "a picture", "a picture among them"],
+)
+def test_maps_that_are_not_one_for_each_image_are_refused(maps: Any, shapes: str) -> None:
+    with pytest.raises(ValueError, match=r"segmentation_maps: 2 images need one \[H, W\] each, " + shapes):
+        ours(images=[FRAME, FRAME], segmentation_maps=maps)
+
+
+def test_no_images_and_images_without_pixels_are_named() -> None:
+    with pytest.raises(ValueError, match="images: expected at least one, got none"):
+        ours(images=[])
+    with pytest.raises(ValueError, match=r"image 1: has no pixels, its shape is \[0, 64, 3\]"):
+        ours(images=[FRAME, FRAME[:0]])
+
+
 def test_an_encoding_is_a_dictionary_with_attributes_that_moves() -> None:
     encoded = ours(images=FRAME)
     assert encoded.pixel_values is encoded["pixel_values"]
-    moved = encoded.to("cpu", torch.bfloat16)
-    assert (moved.pixel_values.dtype, moved.original_sizes.dtype) == (torch.bfloat16, torch.int64)
     with pytest.raises(AttributeError, match="input_masks"):
         _ = encoded.input_masks
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        (("cpu", torch.bfloat16), {}),
+        ((torch.float16,), {}),
+        (("cpu",), {"dtype": torch.float16, "non_blocking": True}),
+        ((), {"dtype": torch.float64}),
+        ((), {}),
+    ],
+)
+def test_an_encoding_moves_in_place_as_there(moves: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+    encoded, theirs = ours(images=FRAME), mini_processor()(images=FRAME, return_tensors="pt")
+    assert encoded.to(*moves[0], **moves[1]) is encoded
+    theirs.to(*moves[0], **moves[1])
+    for name in ("pixel_values", "original_sizes"):
+        assert encoded[name].dtype == theirs[name].dtype
 
 
 @pytest.mark.slow
