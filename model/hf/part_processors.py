@@ -21,7 +21,7 @@ from model.hf.pictures import to_frames, to_rgb
 from model.hf.postprocess import post_process_masks
 from model.pixels.transfers import on_device
 from model.pixels.transforms import IMAGE_MEAN, IMAGE_STD, normalize, resize_frame
-from model.weights.checkpoint import folder_and_name, has_file, is_weights_file, locate, read_json
+from model.weights.checkpoint import folder_and_name, has_file, is_weights_file, locate, network_config, read_json
 from model.weights.hub import CONFIG_NAME, snapshot
 
 PROCESSOR_NAME = "processor_config.json"
@@ -256,7 +256,7 @@ def read_settings(
     if not sizes:
         # A file of weights that stands alone is of a released size, whose input has a side of 1024 pixels.
         stands_alone = folder != place and not has_file(folder, CONFIG_NAME)
-        sizes = {1024 if stands_alone else int(read_json(folder, CONFIG_NAME).get("image_size", 1024))}
+        sizes = {1024 if stands_alone else network_config(read_json(folder, CONFIG_NAME), str(source)).image_size}
     if len(sizes) > 1:
         raise ValueError(f"processor {source}: its settings name several sizes, {sorted(sizes)}")
     return sizes.pop(), int(whole.get("point_pad_value", -10))

@@ -75,23 +75,29 @@ class StoredWeights:
         Raises `WeightsError` naming each tensor that is missing, unexpected or of the wrong shape.
         """
         with torch.device("meta"):
-            model = Sam2(self._config())
+            model = Sam2(network_config(self.raw_config, self.source))
         _assign(model, self.tensors, self.source)
         return model
 
     def image_model(self) -> Sam2Image:
         """The same without what only videos need, whether it is stored or not."""
         with torch.device("meta"):
-            model = Sam2Image(self._config())
+            model = Sam2Image(network_config(self.raw_config, self.source))
         kept = {name: tensor for name, tensor in self.tensors.items() if not name.startswith(_ONLY_FOR_VIDEOS)}
         _assign(model, kept, self.source)
         return model
 
-    def _config(self) -> Sam2Config:
-        try:
-            return Sam2Config.from_hf(self.raw_config)
-        except ValueError as error:
-            raise WeightsError(f"weights {self.source}: {error}") from error
+
+def network_config(raw_config: Mapping[str, Any], source: str) -> Sam2Config:
+    """What a `config.json` says of the network. Raises `WeightsError` for one of another model, or a damaged one."""
+    try:
+        return Sam2Config.from_hf(raw_config)
+    except ValueError as error:
+        raise WeightsError(f"weights {source}: {error}") from error
+    except (TypeError, AttributeError, LookupError) as error:
+        raise WeightsError(
+            f"weights {source}: {CONFIG_NAME} has a value of another kind than SAM 2's ({error}); fetch it again"
+        ) from error
 
 
 def load_model(
@@ -211,6 +217,7 @@ def _assign(model: Sam2Image, tensors: Mapping[str, Tensor], source: str) -> Non
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = [f"missing {name} {list(expected[name])}" for name in sorted(expected.keys() - found.keys())]
     problems += [f"unexpected {name} {list(found[name].shape)}" for name in sorted(found.keys() - expected.keys())]
+    problems += [f"{name} is of {t.dtype}, expected floating point" for name, t in found.items() if not _is_float(t)]
     problems += [
         f"{name} has shape {list(found[name].shape)}, expected {list(shape)}"
         for name, shape in sorted(expected.items())
@@ -227,6 +234,11 @@ def _assign(model: Sam2Image, tensors: Mapping[str, Tensor], source: str) -> Non
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
     model.load_state_dict(copies, strict=True, assign=True)
     model.requires_grad_(False)
+
+
+def _is_float(tensor: Tensor) -> bool:
+    """Whether these may be weights. Weights that were quantized are other numbers, which only their library knows."""
+    return tensor.is_floating_point()
 
 
 def has_file(folder: str, name: str) -> bool:

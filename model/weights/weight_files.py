@@ -103,7 +103,9 @@ def _read_pt(location: str) -> dict[str, Tensor]:
             f"weights {location}: holds other Python objects than tensors, and is not loaded because that could run "
             'code; save the weights alone, torch.save({"model": model.state_dict()}, …)'
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # torch lets each error through that a damaged pickle leads to
         raise WeightsError(
             f"weights {location}: a .pt file that is damaged or not whole ({error}); fetch it again"
         ) from error

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from model.network.sam2 import Sam2
 from model.weights.checkpoint import folder_and_name, load_model, read_stored_weights, save_model
 from model.weights.hub import bundled_folder
 from model.weights.pt_names import POINT_EMBED, POINT_EMBEDDINGS, PT_NAMES
-from model.weights.weight_files import WeightsError, config_of_weights
+from model.weights.weight_files import WeightsError, config_of_weights, read_weights
 from tests.reference.mini import mini_folder
 from tests.support.sessions import mini
 
@@ -251,6 +252,37 @@ def test_files_that_are_not_whole_are_refused(tmp_path: Path) -> None:
         load_model(str(folder / "mini.pt"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "the older form"])
+def test_a_pt_file_with_damaged_bytes_is_called_damaged(is_zip: bool, tmp_path: Path) -> None:
+    """Wherever the damage is; a byte that only changes a number cannot be noticed."""
+    path, errors = tmp_path / "model.pt", Counter[str]()
+    torch.save(
+        {"model": {f"vision_encoder.{index}": torch.ones(3, 4) for index in range(4)}},
+        path,
+        _use_new_zipfile_serialization=is_zip,
+    )
+    whole = path.read_bytes()
+    damage = np.random.default_rng(0)
+    for _ in range(300):
+        data = bytearray(whole)
+        data[damage.integers(min(len(data), 1000))] = damage.integers(256)
+        path.write_bytes(data if damage.random() < 0.7 else data[: damage.integers(1, len(data))])
+        try:
+            read_weights(str(path))
+        except WeightsError as error:
+            errors[str(error).removeprefix(f"weights {path}: ").split(" (")[0]] += 1
+    assert errors["a .pt file that is damaged or not whole"] > 100
+
+
+def test_weights_that_were_quantized_are_refused(tmp_path: Path) -> None:
+    tensors = mini_tensors()
+    name = "memory_attention.layers.0.linear1.weight"
+    folder = folder_with(tmp_path / "model", tensors | {name: tensors[name].to(torch.int8)})
+    with pytest.raises(WeightsError, match=rf"{name} is of torch\.int8, expected floating point"):
+        load_model(folder)
+
+
 def test_the_name_of_a_folder_may_end_like_that_of_a_file(tmp_path: Path) -> None:
     folder = tmp_path / "mini.bin"
     shutil.copytree(str(bundled_folder("mini")), folder)
@@ -294,6 +326,8 @@ def test_folders_without_a_file_and_names_of_nothing_say_what_to_give(tmp_path: 
         ("[]", "config.json is not a JSON object"),
         ('{"model_type": "sam"}', "model_type is 'sam', expected 'sam2_video': not a SAM 2 model"),
         ('{"model_type": "sam2_video", "num_maskmem": 3}', "num_maskmem is 3, this code supports only 7"),
+        ('{"model_type": "sam2_video", "image_size": null}', r"config.json has a value of another kind than SAM 2's"),
+        ('{"model_type": "sam2_video", "vision_config": "x"}', r"config.json has a value of another kind .*'str'"),
     ],
 )
 def test_a_config_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.torch import save_file
 
 from model.hf.config import Sam2VideoConfig
+from model.hf.image_model import Sam2Model
+from model.hf.image_processing import Sam2Processor
 from model.hf.model import Sam2VideoModel
 from model.hf.processing import Sam2VideoProcessor
 from model.network.config import named_config
@@ -169,6 +171,19 @@ def test_config_and_processor_come_by_the_name_of_the_weights_file(tmp_path: Pat
     torch.save({"model": original_names(mini_tensors())}, with_config(tmp_path) / "mini.pt")
     assert Sam2VideoProcessor.from_pretrained(tmp_path / "mini.pt").target_size == 256
     assert Sam2VideoConfig.from_pretrained(tmp_path / "mini.pt") == Sam2VideoConfig.from_pretrained("mini")
+
+
+@pytest.mark.parametrize("cls", [Sam2Processor, Sam2VideoProcessor])
+@pytest.mark.parametrize("kind", ["of an image model", "a size for height and width"])
+def test_a_processor_knows_the_size_from_any_config(cls: Any, kind: str, tmp_path: Path) -> None:
+    """A processor of 1024 pixels came out, which the model of this very folder refuses."""
+    if kind == "of an image model":
+        Sam2Model.from_pretrained("mini").save_pretrained(tmp_path)
+    else:
+        raw = Sam2VideoConfig.from_pretrained("mini").to_dict() | {"image_size": [256, 256]}
+        (tmp_path / "config.json").write_text(json.dumps(raw))
+    assert not list(tmp_path.glob("*processor*"))
+    assert cls.from_pretrained(tmp_path).target_size == 256
 
 
 def test_weights_have_memory_of_their_own_so_that_bits_do_not_depend_on_the_container(tmp_path: Path) -> None:
