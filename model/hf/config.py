@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from model.hf.arguments import hub_access
+from model.hf.arguments import check_saving, hub_access
 from model.network.config import CONSTANTS, Sam2Config
 from model.weights.checkpoint import (
     folder_and_name,
@@ -76,24 +76,31 @@ class ModelConfig(ConfigSection):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        **access: Any,
     ) -> Self:
         """The configuration of a folder, URI, Hub id or file of weights; `access` may give `cache_dir` and more.
 
         A file of weights has its configuration beside it; where there is none, its tensors tell a released size.
         """
         hub = hub_access(f"{cls.__name__}.from_pretrained", revision, token, access)
-        place = locate(str(source), partial(snapshot, file_names=(CONFIG_NAME,), access=hub))
+        place = locate(str(pretrained_model_name_or_path), partial(snapshot, file_names=(CONFIG_NAME,), access=hub))
         if not is_weights_file(place):
             return cls.from_dict(read_json(place, CONFIG_NAME))
         folder, _ = folder_and_name(place)
         beside = has_file(folder, CONFIG_NAME)
         return cls.from_dict(read_json(folder, CONFIG_NAME) if beside else read_stored_weights(place).raw_config)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json`."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / CONFIG_NAME).write_text(self.to_json_string())
+    def save_pretrained(self, save_directory: str | Path, **others: Any) -> None:
+        """Writes `config.json`. Raises `TypeError` for arguments that ask for something else."""
+        check_saving(f"{type(self).__name__}.save_pretrained", others)
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_NAME).write_text(self.to_json_string())
 
     def network(self) -> Sam2Config:
         """What of this the network is built from. Raises `ValueError` naming a key that this code does not support."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.hf.arguments import check_saving
 from model.hf.image_inputs import encode_prompts
 from model.hf.inference_session import Device
 from model.hf.part_processors import (
@@ -49,13 +50,19 @@ class Sam2Processor:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        **access: Any,
     ) -> Self:
         """The processor of a folder, URI, Hub id or file of weights; `access` may give `cache_dir` and more.
 
         Raises `ValueError` naming a setting that this code does not support.
         """
-        size, point_pad_value = read_settings(source, f"{cls.__name__}.from_pretrained", revision, token, access)
+        call = f"{cls.__name__}.from_pretrained"
+        size, point_pad_value = read_settings(pretrained_model_name_or_path, call, revision, token, access)
         return cls(target_size=size, point_pad_value=point_pad_value)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,9 +74,13 @@ class Sam2Processor:
             "image_processor": self.image_processor.to_dict(),
         }
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `processor_config.json`, which `transformers` reads too."""
-        write_json(folder, PROCESSOR_NAME, self.to_dict())
+    def save_pretrained(self, save_directory: str | Path, **others: Any) -> None:
+        """Writes `processor_config.json`, which `transformers` reads too.
+
+        Raises `TypeError` for arguments that ask for something else.
+        """
+        check_saving(f"{type(self).__name__}.save_pretrained", others)
+        write_json(save_directory, PROCESSOR_NAME, self.to_dict())
 
     def __call__(
         self,

@@ -400,7 +400,7 @@ class Sam2VideoInferenceSession:
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
     """A dtype that a model can have, from itself or its name, such as `bfloat16`. Raises `ValueError` for others."""
     found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    if not isinstance(found, torch.dtype) or not found.is_floating_point or found.itemsize == 1:
         raise ValueError(f"dtype: {dtype!r} is no dtype of torch for floating-point numbers, such as 'bfloat16'")
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.hf.arguments import hub_access
+from model.hf.arguments import check_saving, hub_access
 from model.hf.inference_session import Device
 from model.hf.pictures import to_frames, to_rgb
 from model.hf.postprocess import post_process_masks
@@ -114,15 +114,25 @@ class PartProcessor:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        **access: Any,
     ) -> Self:
         """The part that lies beside weights, as `Sam2VideoProcessor.from_pretrained` finds it."""
-        size, _ = read_settings(source, f"{cls.__name__}.from_pretrained", revision, token, access)
+        call = f"{cls.__name__}.from_pretrained"
+        size, _ = read_settings(pretrained_model_name_or_path, call, revision, token, access)
         return cls(size)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes a file of its own, which `transformers` reads too."""
-        write_json(folder, self.file_name, self.to_dict())
+    def save_pretrained(self, save_directory: str | Path, **others: Any) -> None:
+        """Writes a file of its own, which `transformers` reads too.
+
+        Raises `TypeError` for arguments that ask for something else.
+        """
+        check_saving(f"{type(self).__name__}.save_pretrained", others)
+        write_json(save_directory, self.file_name, self.to_dict())
 
 
 class Sam2ImageProcessor(PartProcessor):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from model.hf.arguments import LOADING_INFO, hub_access
+from model.hf.arguments import LOADING_INFO, check_saving, device_of, hub_access
 from model.hf.config import ModelConfig
 from model.hf.inference_session import as_dtype
 from model.hf.outputs import Sam2VideoImageFeatures, usable
@@ -18,6 +18,9 @@ from model.network.layers import sine_position_2d, wide
 from model.network.processor import warn_of_emulation
 from model.network.sam2_image import ImageMaps, Sam2Image
 from model.weights.checkpoint import StoredWeights, read_stored_weights, save_model
+
+# What `from_pretrained` of a model takes beside how a repository is looked up.
+_OWN_ARGUMENTS = ("dtype", "torch_dtype", "device_map", "config", "output_loading_info")
 
 Config = TypeVar("Config", bound=ModelConfig)
 Network = TypeVar("Network", bound=Sam2Image)
@@ -52,43 +55,45 @@ class StoredModel(nn.Module, Generic[Config, Network]):
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path,
+        pretrained_model_name_or_path: str | Path,
         *,
         dtype: torch.dtype | str | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
         torch_dtype: torch.dtype | str | None = None,
-        device_map: torch.device | str | None = None,
+        device_map: Any = None,
         **access: Any,
     ) -> Self:
         """A model by `mini`, folder, URI, Hub id (at a `revision`, with a `token`) or file: see `model.weights`.
 
         `dtype`, formerly `torch_dtype`, is by default that of the file. `device_map` is one device, or `auto`: a GPU if
-        there is one. `access` may give `cache_dir`, `local_files_only` and `variant`, a `config` in the place of the
-        stored one, and `output_loading_info`: the result is then the model and a dictionary. Raises `WeightsError`
-        saying what is wrong with the weights, `FileNotFoundError` where there is none.
+        there is one; a map of parts must name one device for all. `access` may give `cache_dir`, `local_files_only` and
+        `variant`, a `config` in the place of the stored one, and `output_loading_info`: the result is then the model
+        and a dictionary. Raises `WeightsError` saying what is wrong with the weights, `FileNotFoundError` where there
+        is none.
         """
         config, wants_info = access.pop("config", None), access.pop("output_loading_info", False)
-        stored = read_stored_weights(
-            str(source), hub_access(f"{cls.__name__}.from_pretrained", revision, token, access)
-        )
+        hub = hub_access(f"{cls.__name__}.from_pretrained", revision, token, access, _OWN_ARGUMENTS)
+        device = device_of(device_map)
+        stored = read_stored_weights(str(pretrained_model_name_or_path), hub)
         if config is not None:
             given = config if isinstance(config, ModelConfig) else cls.config_class.from_pretrained(config)
             stored = replace(stored, raw_config=given.to_dict())
         asked = torch_dtype if dtype is None else dtype
         wanted = stored.dtype if asked is None or asked == "auto" else as_dtype(asked)
-        device = "cpu" if device_map is None else device_map
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         made = cls(cls.config_class.from_dict(stored.raw_config), cls.loaded_network(stored).to(device, wanted))
-        warn_of_emulation(device, wanted)
+        warn_of_emulation(made.device, wanted)
         # Weights are loaded strictly, so that whoever asks is told that nothing was missing.
         return (made, {name: [] for name in LOADING_INFO}) if wants_info else made  # type: ignore[return-value]
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from."""
+    def save_pretrained(self, save_directory: str | Path, **others: Any) -> None:
+        """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from.
+
+        Raises `TypeError` for arguments that ask for something else.
+        """
+        check_saving(f"{type(self).__name__}.save_pretrained", others)
         raw = self.config.to_dict() | {"dtype": str(self.dtype).removeprefix("torch.")}
-        save_model(self.network, folder, {"architectures": [type(self).__name__], **raw})
+        save_model(self.network, save_directory, {"architectures": [type(self).__name__], **raw})
 
     @property
     def device(self) -> torch.device:

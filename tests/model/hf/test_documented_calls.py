@@ -59,6 +59,18 @@ def test_arguments_have_the_same_names_order_and_defaults(owner: str, name: str)
             assert ours[argument] == default, argument
 
 
+@pytest.mark.parametrize("name", ["from_pretrained", "save_pretrained"])
+@pytest.mark.parametrize(
+    "owner", ["Sam2VideoModel", "Sam2Model", "Sam2VideoProcessor", "Sam2Processor", "Sam2VideoConfig", "Sam2Config"]
+)
+def test_what_is_loaded_and_saved_is_named_as_there(owner: str, name: str) -> None:
+    first, second = (
+        next(one for one in arguments(getattr(getattr(kit, owner), name)) if one != "self")
+        for kit in (model, transformers)
+    )
+    assert first == second
+
+
 def test_a_session_has_the_names_that_users_call() -> None:
     names = {name for name in vars(transformers.Sam2VideoInferenceSession) if not name.startswith("_")}
     assert names - {name for name in dir(model.Sam2VideoInferenceSession) if not name.startswith("_")} == INNER

@@ -221,6 +221,49 @@ def test_arguments_that_nobody_knows_are_named_with_those_that_are() -> None:
         Sam2VideoProcessor.from_pretrained("mini", do_normalize=False)
     assert Sam2VideoProcessor.from_pretrained("mini", do_normalize=True).target_size == 256
 
+    with pytest.raises(TypeError, match=r"it takes .*device_map"):
+        Sam2VideoModel.from_pretrained("mini", quantization_config={})
+
+
+SAVES: dict[str, Any] = {"safe_serialization": True, "push_to_hub": False, "is_main_process": True, "state_dict": None}
+
+
+@pytest.mark.parametrize("cls", [Sam2VideoModel, Sam2Model, Sam2VideoProcessor, Sam2Processor, Sam2VideoConfig])
+def test_saving_takes_the_arguments_that_say_what_it_does(cls: Any, tmp_path: Path) -> None:
+    given = cls.from_pretrained(pretrained_model_name_or_path="mini")
+    given.save_pretrained(save_directory=tmp_path / "plain")
+    with pytest.warns(UserWarning, match=rf"{cls.__name__}.save_pretrained: max_shard_size='1MB' has no effect: "):
+        given.save_pretrained(tmp_path / "said", **SAVES, max_shard_size="1MB")
+    plain, said = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("plain", "said"))
+    assert plain == said
+    for argument in ({"safe_serialization": False}, {"push_to_hub": True}, {"state_dict": {}}, {"variant": "fp16"}):
+        ((name, value),) = argument.items()
+        with pytest.raises(TypeError, match=rf"{cls.__name__}.save_pretrained: {name}={value!r} is not supported here"):
+            given.save_pretrained(tmp_path / "other", **argument)
+    with pytest.raises(TypeError, match="save_pretrained: shards=3 is not known here"):
+        given.save_pretrained(tmp_path / "other", shards=3)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("device_map", [None, "cpu", torch.device("cpu"), {"": "cpu"}, {"a": "cpu", "b": "cpu"}])
+def test_a_model_is_put_on_the_one_device_of_a_map(device_map: Any) -> None:
+    assert Sam2VideoModel.from_pretrained("mini", device_map=device_map).device.type == "cpu"
+
+
+def test_a_model_is_spread_over_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+        assert Sam2VideoModel.from_pretrained("mini", device_map=device_map).device.type == "cpu"
+    with pytest.raises(ValueError, match=r"device_map: a model lies on one device here, got \{'a': 'cpu', 'b': 0\}"):
+        Sam2VideoModel.from_pretrained("mini", device_map={"a": "cpu", "b": 0})
+    with pytest.raises(ValueError, match=r"device_map: expected a device or one of auto, .*, got 1\.5"):
+        Sam2VideoModel.from_pretrained("mini", device_map=1.5)
+
+
+def test_a_model_of_8_bits_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"dtype: torch\.float8_e4m3fn is no dtype"):
+        Sam2VideoModel.from_pretrained("mini", dtype=torch.float8_e4m3fn)
+
 
 def test_a_config_may_be_given_and_loading_info_asked_for() -> None:
     config = Sam2VideoConfig.from_dict({**Sam2VideoConfig.from_pretrained("mini").to_dict(), "max_cond_frame_num": 3})
