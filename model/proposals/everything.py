@@ -31,7 +31,8 @@ def segment_everything(network: Sam2Image, image_HW3: UInt8Array, options: Every
     `image_HW3` is RGB, uint8 `[H, W, 3]`; `network` comes from `model.load_model`. Each click of a grid gives three
     masks (the whole, a part, a part of that), and of those that are good enough each thing stays once
     (`model.proposals.options`). The algorithm is that of `SAM2AutomaticMaskGenerator` of `sam2`; `everything("sam2")`
-    gives its masks. Results repeat. Raises `ValueError` for an image of another kind.
+    gives its masks. Results repeat. Raises `ValueError` for an image of another kind, `TypeError` for what
+    is no network or no array.
 
     >>> import numpy as np
     >>> from model import everything, load_model, segment_everything
@@ -42,6 +43,13 @@ def segment_everything(network: Sam2Image, image_HW3: UInt8Array, options: Every
     (40, 30, 90, 70)
     """
     options = options or Everything()
+    if not isinstance(network, Sam2Image):
+        raise TypeError(
+            f"network: expected what load_model gives, got a {type(network).__name__}; of a Sam2Model or "
+            "Sam2VideoModel give its .network"
+        )
+    if not isinstance(image_HW3, np.ndarray):
+        raise TypeError(f"image: expected an array, got a {type(image_HW3).__name__}: give np.asarray(image)")
     if image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.dtype != np.uint8 or 0 in image_HW3.shape:
         raise ValueError(
             f"image: expected RGB as uint8 [height, width, 3], got {image_HW3.dtype} {list(image_HW3.shape)}"

@@ -33,7 +33,10 @@ class Crop:
 
 
 def crops_of(size_hw: tuple[int, int], grids: Grids) -> list[Crop]:
-    """The image, then the crops of each further layer, column by column, as `sam2` cuts them."""
+    """The image, then the crops of each further layer, column by column, as `sam2` cuts them.
+
+    Of an image of a few pixels some crops have none, and are left out.
+    """
     height, width = size_hw
     crops = [Crop(0, 0, width, height, grids.points_per_side[0])]
     for layer, points in enumerate(grids.points_per_side[1:], start=1):
@@ -43,7 +46,7 @@ def crops_of(size_hw: tuple[int, int], grids: Grids) -> list[Crop]:
         xs = [(crop_w - overlap) * index for index in range(count)]
         ys = [(crop_h - overlap) * index for index in range(count)]
         crops += [Crop(x, y, min(x + crop_w, width), min(y + crop_h, height), points) for x in xs for y in ys]
-    return crops
+    return [crop for crop in crops if min(crop.size_hw) > 0]
 
 
 def grid(points_per_side: int) -> Tensor:

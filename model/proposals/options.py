@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -83,6 +83,10 @@ class Everything:
     duplicates: Duplicates = field(default_factory=Duplicates)
     max_objects: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.max_objects is not None and self.max_objects < 0:
+            raise ValueError(f"max_objects: expected 0 or more, or None for all, got {self.max_objects}")
+
 
 def everything(mode: Mode = "all", points_per_side: Sequence[int] | int | None = None) -> Everything:
     """The options of a mode.
@@ -103,5 +107,5 @@ def everything(mode: Mode = "all", points_per_side: Sequence[int] | int | None =
     chosen = modes[mode]
     if points_per_side is None:
         return chosen
-    sides = (points_per_side,) if isinstance(points_per_side, int) else tuple(points_per_side)
+    sides = tuple(points_per_side) if isinstance(points_per_side, Iterable) else (points_per_side,)
     return Everything(Grids(sides), chosen.kept, chosen.duplicates)

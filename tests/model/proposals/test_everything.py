@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model import (
     ArrayFrames,
@@ -14,6 +15,7 @@ from model import (
     Everything,
     FoundMask,
     Frame,
+    Sam2VideoModel,
     VideoSession,
     boxed_on,
     everything,
@@ -168,9 +170,32 @@ def test_crops_overlap_and_cover_the_image() -> None:
     assert covered.max() == 1 + 4 + 4
 
 
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 90), (3, 2), (90, 1)])
+def test_crops_of_an_image_of_a_few_pixels_have_pixels(size_hw: tuple[int, int]) -> None:
+    crops = crops_of(size_hw, Grids((2, 2, 2)))
+    assert crops[0].size_hw == size_hw
+    assert all(min(crop.size_hw) > 0 for crop in crops)
+    image = np.zeros((*size_hw, 3), np.uint8)
+    assert segment_everything(load_model("mini"), image, everything("sa_v", points_per_side=(2, 1, 1))) == []
+
+
+def test_what_is_no_network_or_no_array_is_named() -> None:
+    image = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(TypeError, match=r"network: expected what load_model gives, got a Sam2VideoModel; .*\.network"):
+        segment_everything(Sam2VideoModel.from_pretrained("mini"), image)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="image: expected an array, got a Image"):
+        segment_everything(load_model("mini"), Image.fromarray(image))  # type: ignore[arg-type]
+
+
+def test_the_number_of_clicks_may_be_of_any_kind() -> None:
+    for count in (3, np.int64(3), (3,), np.array([3])):
+        assert everything(points_per_side=count).grids.points_per_side == (3,)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Everything(max_objects=-1), "max_objects: expected 0 or more, or None for all, got -1"),
         (lambda: everything("sav"), "mode: expected one of all, sa_v, sam2, got 'sav'"),
         (lambda: Grids(()), "points_per_side: expected numbers from 1"),
         (lambda: Grids((8, 0)), "points_per_side: expected numbers from 1"),
