@@ -18,6 +18,7 @@ from pipeline.commits.compaction import Sizes
 from pipeline.commits.run_document import RunDocument, StepDone
 from pipeline.commits.snapshot import JobState
 from pipeline.config.fields import Group
+from pipeline.config.fields import keys as keys_of
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
 from pipeline.formats.handing_out import ReviewKeys
@@ -25,7 +26,7 @@ from pipeline.formats.registry import load
 from pipeline.formats.selection import Content, Selection
 from pipeline.pages.page import check_installed
 from pipeline.redact import redact, redact_uri
-from pipeline.schedule.processes import Command, Ended, run
+from pipeline.schedule.processes import PLACES, Command, Ended, run
 from pipeline.storage.destinations import check_file, check_folder
 from pipeline.storage.uris import absolute_place, is_local
 from pipeline.text import counted, one_line
@@ -76,7 +77,8 @@ def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
         place = str(export["to"])
         keys = {"output": output, "overwrite": True, **export, "to": place.replace("{date}", date)}
         name = f"export {export['format']} {redact_uri(place)}"
-        command = Command.of_maskmill("export", keys, config.storage_options)
+        as_typed = _as_typed(str(export["format"]))
+        command = Command.of_maskmill("export", keys, config.storage_options, as_typed)
         found.append(Step(name, command, place=_told_place(keys["to"])))
     return found + [Step(f"hook {n}", Command.of_a_user(line), True) for n, line in enumerate(after.hooks, 1)]
 
@@ -105,6 +107,12 @@ def check_steps(config: JobConfig) -> None:
 def _parts(name: str) -> tuple[type[Group], ...]:
     """The groups of keys of an export. Raises `ConfigError` if there is no such format, or a package is missing."""
     return Selection, Content, ReviewKeys, load(name).options
+
+
+def _as_typed(name: str) -> set[str]:
+    """The keys of an export that its command takes letter by letter."""
+    own = {key.path for part in _parts(name) for key in keys_of(part) if key.is_as_typed}
+    return {*PLACES, "spool_dir", *own}
 
 
 def num_small(state: JobState) -> int:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ _ENDS_WITHIN_SECONDS = 20.0
 _LINGERS_SECONDS = 10.0
 _SHELL = "/bin/sh"
 
+PLACES = ("output", "to")
+"""Keys of maskmill's commands that name a folder, a file or a URI."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -30,10 +33,13 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_maskmill(cls, door: str, keys: Mapping[str, Any], options: Mapping[str, Any]) -> Command:
+    def of_maskmill(
+        cls, door: str, keys: Mapping[str, Any], options: Mapping[str, Any], as_typed: Collection[str] = PLACES
+    ) -> Command:
         """`python -m pipeline.{door}` with these keys, and with `options` as its `storage_options`.
 
-        Texts of options go through the environment, because the arguments of a process can be read by all users.
+        The command takes texts of the keys `as_typed` letter by letter, so that quotes would be a part of them. Texts
+        of options go through the environment, because the arguments of a process can be read by all users.
         """
         secrets: dict[str, str] = {}
         words = []
@@ -44,7 +50,8 @@ class Command:
                     secrets[name] = value
                     words.append(f"{path}=${{oc.env:{name}}}")
                     continue
-            words.append(f"{path}={_typed(value)}")
+            is_as_it_is = path in as_typed and isinstance(value, str)
+            words.append(f"{path}={value if is_as_it_is else _typed(value)}")
         # With -P and without -m, which would put the current folder in front of our own packages.
         find = f"import sys; {str(ROOT)!r} in sys.path or sys.path.insert(0, {str(ROOT)!r})"
         start = f"{find}; from pipeline.doors import main; sys.exit(main())"

@@ -13,12 +13,15 @@ import pytest
 from pipeline.command import JobArguments, parse
 from pipeline.commits.run_document import RunDocument, StepDone
 from pipeline.commits.snapshot import JobState, SegmentSize
+from pipeline.compact import CompactArguments
 from pipeline.config.compose import job_config
+from pipeline.config.fields import keys
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
 from pipeline.export import ExportArguments
 from pipeline.formats.handing_out import ReviewKeys
 from pipeline.formats.selection import Content, Selection
+from pipeline.report import ReportArguments
 from pipeline.schedule import after
 from pipeline.schedule.processes import Command, run
 
@@ -88,6 +91,32 @@ def test_texts_that_look_like_something_else_stay_texts(monkeypatch: pytest.Monk
         monkeypatch.setenv(name, value)
     words = list(command.arguments[command.arguments.index("status") + 1 :])
     assert parse(JobArguments, words).storage_options == options
+
+
+@pytest.mark.parametrize("text", ["2026-11-02", "007", "a: b", "it's #1", "[a, b]", '"a"', "yes"])
+def test_places_and_conditions_reach_a_step_letter_by_letter(tmp_path: Path, text: str) -> None:
+    export = {"format": "coco", "to": text, "where": text, "spool_dir": text}
+    night = config(
+        tmp_path, f"{{compact_above: 1, report: {text!r}, export: [{export!r}]}}", output=text, storage_options={}
+    )
+    compact, report, coco = (words_of(step.command) for step in after.steps(night, state(2), NOW))
+    assert parse(CompactArguments, compact).output == text
+    told = parse(ReportArguments, report)
+    assert (told.output, told.to) == (text, text)
+    given = parse(ExportArguments, coco)
+    assert (given.output, given.to, given.where, given.spool_dir) == (text, text, text, text)
+
+
+def test_the_keys_that_an_export_gets_letter_by_letter_are_those_that_its_command_takes_so(tmp_path: Path) -> None:
+    taken_so = [key.path for key in keys(ExportArguments) if key.is_as_typed and key.path != "output"]
+    export = {"format": "coco"} | dict.fromkeys(taken_so, "a: b")
+    (step,) = after.steps(config(tmp_path, f"{{export: [{export!r}]}}"), state(1), NOW)
+    assert {f"{key}=a: b" for key in taken_so} <= set(words_of(step.command))
+
+
+def words_of(command: Command) -> list[str]:
+    """The words behind the name of maskmill's command."""
+    return list(command.arguments[5:])
 
 
 def document(*done: StepDone) -> RunDocument:
