@@ -20,6 +20,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.config.fields import Group
 from pipeline.config.fields import keys as keys_of
 from pipeline.config.job_config import JobConfig
+from pipeline.config.schedule_config import AfterConfig
 from pipeline.errors import ConfigError
 from pipeline.formats.handing_out import ReviewKeys
 from pipeline.formats.registry import load
@@ -102,6 +103,30 @@ def check_steps(config: JobConfig) -> None:
                 raise ConfigError(f"after.export: unknown key {key} of format={export['format']}: {hint}")
         own = export.get("to_storage_options")
         check_folder(str(export["to"]), options if own is None else own)
+    _check_apart(after)
+
+
+def _check_apart(after: AfterConfig) -> None:
+    """Raises `ConfigError` where an export would delete an earlier one, or be refused for what lies in its folder."""
+    folders = [str(export["to"]) for export in after.export]
+    for number, folder in enumerate(folders):
+        for other in folders[:number]:
+            if _is_within(folder, other) or _is_within(other, folder):
+                raise ConfigError(
+                    f"after.export: to={redact_uri(folder)} and to={redact_uri(other)} are one folder, or one lies in "
+                    "the other: an export deletes what lies in its folder, so give each a folder of its own"
+                )
+        if after.report is not None and _is_within(after.report, folder):
+            raise ConfigError(
+                f"after.report={redact_uri(after.report)} lies in the folder of the export to={redact_uri(folder)}, "
+                "which may hold nothing else: name another place"
+            )
+
+
+def _is_within(place: str, folder: str) -> bool:
+    """Whether a place is this folder or lies in it."""
+    inner, outer = (absolute_place(one).partition("?")[0].rstrip("/") + "/" for one in (place, folder))
+    return inner.startswith(outer)
 
 
 def _parts(name: str) -> tuple[type[Group], ...]:

@@ -165,11 +165,19 @@ def test_a_step_that_takes_too_long_is_ended_with_its_children() -> None:
         ("{export: [{format: coco, to: x, wehre: a > 1}]}", "unknown key wehre of format=coco: did you mean where"),
         ("{export: [{format: coco, to: nothing://x}]}", "to=nothing://x"),
         ("{report: /}", "to=/ is a folder: name the file in it"),
+        ("{export: [{format: coco, to: x}, {format: davis, to: x/}]}", "to=x/ and to=x are one folder"),
+        ("{export: [{format: coco, to: x/y}, {format: davis, to: x}]}", "to=x and to=x/y are one folder, or one lies"),
+        ("{report: 'x/{date}/r.html', export: [{format: coco, to: 'x/{date}'}]}", "lies in the folder of the export"),
     ],
 )
 def test_a_step_that_is_sure_to_fail_is_refused_before_the_night(tmp_path: Path, steps: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         after.check_steps(config(tmp_path, steps))
+
+
+def test_exports_in_folders_beside_each_other_are_taken(tmp_path: Path) -> None:
+    exports = [{"format": "coco", "to": f"{tmp_path}/{name}/{{date}}"} for name in ("coco", "coco2")]
+    after.check_steps(config(tmp_path, f"{{report: '{tmp_path}/{{date}}.html', export: {exports!r}}}"))
 
 
 def test_the_keys_of_exports_are_those_of_the_command() -> None:
