@@ -41,7 +41,7 @@ from pipeline.commits.since import asked_since
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import NotInJob
 from pipeline.notebook.job_card import JobFacts, job_card
-from pipeline.notebook.rows import Rows, check_list
+from pipeline.notebook.rows import Rows, as_ids, check_list, plain
 from pipeline.notebook.several_jobs import SameId, SeveralJobs
 from pipeline.notebook.sql import query_tables
 from pipeline.output.kept_columns import with_kept_columns
@@ -223,8 +223,7 @@ class JobTables:
         where: Condition | None,
         rejected: bool,
     ) -> Rows:
-        check_list("video_ids", video_ids)
-        chosen = None if video_ids is None else list(video_ids)
+        chosen = as_ids(video_ids)
         return Rows(
             lambda: self._committed.files(table, chosen),
             partial(self._up_to_date, table),
@@ -245,12 +244,12 @@ class JobTables:
 
         They lack what `keep_columns` kept. Batches fail with `FileNotFoundError` where a segment was replaced.
         """
-        check_list("video_ids", video_ids)
+        chosen = as_ids(video_ids)
         check_list("columns", columns)
         wanted = TRACKS.names if columns is None else list(columns)
         asked = None if where is None else columns_of(condition(where, TRACKS), TRACKS)
         read = list(dict.fromkeys((*wanted, "video_id", "object_id", "verdict", *(asked or ()))))
-        for batch in self._committed.dataset("tracks", video_ids).to_batches(columns=read):
+        for batch in self._committed.dataset("tracks", chosen).to_batches(columns=read):
             yield self._reviewed(pa.Table.from_batches([batch]), where, rejected).select(wanted)
 
     def _reviewed(self, tracks: pa.Table, where: Condition | None, rejected: bool) -> pa.Table:
@@ -279,11 +278,11 @@ class JobTables:
 
     def categories(self, video_ids: Collection[str] | None = None) -> dict[Key, str]:
         """What reviewers say that objects are, of all videos or of these, by video and object."""
-        return {} if self._verdicts is None else self._verdicts.categories(video_ids)
+        return {} if self._verdicts is None else self._verdicts.categories(as_ids(video_ids))
 
     def rejected(self, video_ids: Collection[str] | None = None) -> set[Key]:
         """Video and object of each track, of all videos or of these, that reviewers have rejected."""
-        return set() if self._verdicts is None else self._verdicts.rejected(video_ids)
+        return set() if self._verdicts is None else self._verdicts.rejected(as_ids(video_ids))
 
     def within(self, video_ids: Sequence[str] | None = None, *, rejected: bool = False) -> pc.Expression | None:
         """What holds of the rows of `masks` that are shown of these videos, besides what a reader asks for."""
@@ -337,6 +336,7 @@ class JobTables:
             KeyError: the job has not finished such a video.
             FileNotFoundError: an object store has deleted the video's segment in the middle, because it was replaced.
         """
+        video_id = plain(video_id)
         self.check_video(video_id)
         where = None if object_ids is None else pc.field("object_id").isin(pa.array(list(object_ids), pa.int64()))
         for batch in self._mask_rows(video_id, rejected, ["object_id", "frame_index", "pts_seconds", "rle"], where):
@@ -360,6 +360,7 @@ class JobTables:
         from pipeline.notebook.clip import Clip
         from pipeline.notebook.source_frames import SourceFile
 
+        video_id = plain(video_id)
         rows = self.videos([video_id]).to_pylist() if video_id in self.state.finished else []
         if not rows:
             raise self._no_video(video_id)
@@ -435,7 +436,7 @@ class JobTables:
 
     def missing(self, video_ids: Iterable[str]) -> list[str]:
         """Those of these videos that the job has not finished, or has no more."""
-        return [video_id for video_id in video_ids if video_id not in self.state.finished]
+        return [video_id for video_id in as_ids(video_ids) or () if video_id not in self.state.finished]
 
     def job_config(self) -> dict[str, Any]:
         """What made these tables: the content of `job.json`."""
@@ -444,8 +445,8 @@ class JobTables:
 
     def _rows(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
         """Rows of `tracks` or `videos`, in no order."""
-        check_list("video_ids", video_ids)
-        return self._up_to_date(table, lambda: self._committed.rows(table, video_ids))
+        chosen = as_ids(video_ids)
+        return self._up_to_date(table, lambda: self._committed.rows(table, chosen))
 
     def _up_to_date(self, table: str, read: Callable[[], T]) -> T:
         return self.steadily(read, f"{self._storage}/{table}: segments vanish while they are read")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import reduce
@@ -56,6 +56,26 @@ def check_list(key: str, names: object) -> None:
     """Raises `TypeError` for one text where several are asked for: each of its letters would be one of them."""
     if isinstance(names, str):
         raise TypeError(f"{key}={names!r} is one text: give a list, as in {key}=[{names!r}]")
+
+
+def plain(value: Any) -> Any:
+    """A value as Python has it, for one that was taken out of a column of Arrow; any other as it is."""
+    return value.as_py() if isinstance(value, pa.Scalar) else value
+
+
+def as_ids(video_ids: Iterable[str] | None) -> list[str] | None:
+    """Ids of videos as a list of texts, also those of a column of Arrow; None stays None.
+
+    Raises `TypeError` for one text, and for what is no text: no video has such an id, and nothing would be found.
+    """
+    check_list("video_ids", video_ids)
+    if video_ids is None:
+        return None
+    found = [plain(one) for one in video_ids]
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"video_ids has {one!r}, which is no text: ids of videos are texts, as in ['clip-1']")
+    return found
 
 
 class Rows:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import NotInJob
-from pipeline.notebook.rows import Rows, check_list
+from pipeline.notebook.rows import Rows, as_ids, plain
 from pipeline.notebook.sql import query_tables
 from pipeline.output.schema import SORT_KEYS
 from pipeline.output.where import Condition, condition
@@ -84,14 +84,15 @@ class SeveralJobs:
 
     def videos(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per finished video, sorted by id; see `JobTables.videos`."""
-        return self._sorted("videos", lambda job: job.videos(video_ids), where)
+        chosen = as_ids(video_ids)
+        return self._sorted("videos", lambda job: job.videos(chosen), where)
 
     def tracks(
         self, video_ids: Collection[str] | None = None, *, where: Condition | None = None, rejected: bool = False
     ) -> pa.Table:
         """One row per video and object, sorted; see `JobTables.tracks`."""
-        are_shown = rejected or names_verdict(where)
-        return self._sorted("tracks", lambda job: job.tracks(video_ids, rejected=are_shown), where)
+        chosen, are_shown = as_ids(video_ids), rejected or names_verdict(where)
+        return self._sorted("tracks", lambda job: job.tracks(chosen, rejected=are_shown), where)
 
     def masks(
         self,
@@ -102,8 +103,7 @@ class SeveralJobs:
         rejected: bool = False,
     ) -> Rows:
         """One row per video, object and frame; see `JobTables.masks`. `where` may name the column `output`, too."""
-        check_list("video_ids", video_ids)
-        chosen = None if video_ids is None else list(video_ids)
+        chosen = as_ids(video_ids)
         within = partial(self._within, chosen, rejected)
         return Rows(partial(self._dataset, "masks"), self._up_to_date, columns, where, within)
 
@@ -164,6 +164,7 @@ class SeveralJobs:
         return read()
 
     def _job_of(self, video_id: str) -> OneJob:
+        video_id = plain(video_id)
         for name, job in self._jobs.items():
             if video_id not in self._lost[name] and pc.is_in(pa.scalar(video_id), value_set=job.finished_ids()).as_py():
                 return job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.dataset as ds
@@ -109,6 +110,41 @@ def test_one_text_in_the_place_of_a_list_is_refused(disk_storage: JobStorage, tm
     with pytest.raises(TypeError, match="columns='rle' is one text"):
         job.masks(columns="rle")
     assert job.videos(["cup"]).num_rows == 1
+
+
+def test_ids_of_a_column_of_arrow_and_of_a_generator_are_those_of_a_list(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    """Each value of such a column is an object of Arrow, which equals no text: nothing was found, without a word."""
+    _, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b"))])
+    job, both = tables.open(disk_storage.uri), tables.open([disk_storage.uri])
+    column = job.videos()["video_id"]
+
+    def asked(ids: Any) -> list[int]:
+        few = [job.tracks(ids()), job.videos(ids()), both.videos(ids()), both.tracks(ids()), *job.track_batches(ids())]
+        many = [job.masks(ids()), job.track_rows(ids()), both.masks(ids())]
+        return [rows.num_rows for rows in few] + [rows.count_rows() for rows in many] + [len(job.missing(ids()))]
+
+    expected = asked(lambda: ["a", "b"])
+    assert 0 not in expected[:-1]
+    assert expected[-1] == 0
+    assert asked(lambda: column) == expected
+    assert asked(lambda: column.combine_chunks()) == expected
+    assert asked(lambda: (video_id for video_id in "ab")) == expected
+    assert [len(list(job.video_masks(video_id))) for video_id in column] == [len(list(job.video_masks("a")))] * 2
+    assert [job.video(video_id).video_id for video_id in column] == ["a", "b"]
+    assert [both.video(video_id).video_id for video_id in column] == ["a", "b"]
+
+
+@pytest.mark.parametrize("strange", [5, b"a", None, float("nan")])
+def test_an_id_that_is_no_text_is_refused(disk_storage: JobStorage, tmp_path: Path, strange: object) -> None:
+    _, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a"))])
+    job: Any = tables.open(disk_storage.uri)
+    for ask in (job.videos, job.tracks, job.masks, job.missing):
+        with pytest.raises(TypeError, match="which is no text: ids of videos are texts, as in"):
+            ask(["a", strange])
 
 
 def test_a_list_without_outputs_is_refused_at_once() -> None:
