@@ -392,11 +392,12 @@ def _chosen(arguments: OverlayArguments, job: tables.JobTables) -> dict[str, tup
         with_rejected = sorted({video_id for video_id, _ in job.rejected(names)})
         shown = set(job.tracks(with_rejected)["video_id"].to_pylist()) if with_rejected else set()
         return {**dict.fromkeys(names, objects), **dict.fromkeys(set(with_rejected) - shown, ())}
-    found: dict[str, tuple[int, ...]] = dict.fromkeys(names, ())
+    found: dict[str, list[int]] = {video_id: [] for video_id in names}
+    wanted = None if objects is None else frozenset(objects)
     for row in job.tracks(videos, where=arguments.where).select(["video_id", "object_id"]).to_pylist():
-        if objects is None or row["object_id"] in objects:
-            found[row["video_id"]] = (*found.get(row["video_id"], ()), row["object_id"])
-    return {**found}
+        if wanted is None or row["object_id"] in wanted:
+            found.setdefault(row["video_id"], []).append(row["object_id"])
+    return {video_id: tuple(object_ids) for video_id, object_ids in found.items()}
 
 
 def _make_painter(arguments: OverlayArguments, worker_id: str) -> Painter:

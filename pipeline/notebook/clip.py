@@ -21,6 +21,7 @@ from pipeline.notebook.filmstrip import filmstrip
 from pipeline.notebook.frame_rows import MaskRows, rows_by_frame
 from pipeline.notebook.html import THUMBNAIL_PIXELS, card, pictures_or_why
 from pipeline.notebook.pictures import Picture
+from pipeline.notebook.rows import plain
 from pipeline.notebook.source_frames import SourceFile
 from pipeline.notebook.track import Track
 from pipeline.records import FramePosition
@@ -67,6 +68,7 @@ class Clip:
         self._rows = rows
         self._source = source
         self._times: tuple[Int64Array, Float64Array] | None = None
+        self._places: dict[int, int] | None = None
 
     # What it is
 
@@ -122,9 +124,16 @@ class Clip:
 
     def track(self, object_id: int) -> Track:
         """One object. Raises `KeyError` naming those that there are."""
-        for row in self.tracks.to_pylist():
-            if row["object_id"] == object_id:
-                return Track(row, self.size_hw, self._rows, self._cut_out)
+        return Track(self._track_row(object_id), self.size_hw, self._rows, self._cut_out)
+
+    def _track_row(self, object_id: int) -> dict[str, Any]:
+        """The row of one object in `tracks`. Raises like `track`."""
+        object_id = plain(object_id)
+        if self._places is None:
+            self._places = {one: place for place, one in enumerate(self.object_ids)}
+        if object_id in self._places:
+            row: dict[str, Any] = self.tracks.slice(self._places[object_id], 1).to_pylist()[0]
+            return row
         if object_id in self.rejected:
             raise NotInJob(
                 f"object {object_id} of video {self.video_id!r} was rejected by a reviewer; "
@@ -135,7 +144,7 @@ class Clip:
     def check_objects(self, object_ids: Sequence[int]) -> None:
         """Raises `NotInJob` for an object that there is not, or that failed."""
         for object_id in object_ids:
-            row = self.track(object_id).row
+            row = self._track_row(object_id)
             if row["status"] != "ok":
                 raise NotInJob(
                     f"object {object_id} of video {self.video_id!r} failed and has no masks: {row['message']}; correct "
@@ -169,6 +178,7 @@ class Clip:
 
     def mask(self, object_id: int, frame_index: int) -> BoolArray:
         """One object's mask on one frame, bool `[H, W]`. Raises `KeyError` if there is none."""
+        object_id = plain(object_id)
         self.check_objects([object_id])
         masks = self.masks(frame_index)
         if object_id not in masks:
@@ -313,14 +323,15 @@ class Clip:
 
         They are made smaller to `most_pixels` on their longer side before. Raises like `frame`.
         """
-        self.check_objects(() if object_ids is None else object_ids)
+        chosen = None if object_ids is None else {plain(object_id) for object_id in object_ids}
+        self.check_objects(sorted(chosen or ()))
         frames = self.pixels(frame_indexes)
         for (index, seconds, pixels_HW3), masks in zip(frames, self.masks_on(frame_indexes), strict=True):
             small = shrunk(pixels_HW3, most_pixels)
             shown = {
                 object_id: shrunk_mask(mask, small.shape[:2])
                 for object_id, mask in masks.items()
-                if object_ids is None or object_id in object_ids
+                if chosen is None or object_id in chosen
             }
             yield DrawnFrame(index, seconds, tuple(shown), draw_masks(small, shown, look=look))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,7 @@ def overlay_frames(
 
     A few frames are in memory at a time. Raises like `Clip.frame`, and `ValueError` if both differ in size.
     """
+    chosen = None if object_ids is None else frozenset(object_ids)
     look = clip.look(strength=drawing.strength, contours=drawing.contours, labels=drawing.labels)
     others = None if beside is None else _masks_of_other(clip, frame_indexes, beside.clip)
     words = None if beside is None else _Words(beside)
@@ -66,10 +67,10 @@ def overlay_frames(
         clip.pixels(frame_indexes), clip.masks_on(frame_indexes), strict=True
     ):
         small = shrunk(pixels_HW3, drawing.most_pixels)
-        shown = _chosen(masks, object_ids, small)
+        shown = _chosen(masks, chosen, small)
         drawn = draw_masks(small, shown, look=look)
         if others is not None and words is not None:
-            right = draw_masks(small, _chosen(next(others), object_ids, small), look=look)
+            right = draw_masks(small, _chosen(next(others), chosen, small), look=look)
             drawn = words.above(drawn, right)
         yield DrawnFrame(index, seconds, tuple(shown), drawn)
 
@@ -97,7 +98,7 @@ def _masks_of_other(clip: Clip, frame_indexes: list[int], other: Clip) -> Iterat
 
 
 def _chosen(
-    masks: Mapping[int, BoolArray], object_ids: list[int] | None, small_HW3: UInt8Array
+    masks: Mapping[int, BoolArray], object_ids: Collection[int] | None, small_HW3: UInt8Array
 ) -> dict[int, BoolArray]:
     """The masks of these objects in the size of the frame."""
     return {
