@@ -6,7 +6,7 @@ import copy
 import shlex
 import subprocess
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +172,13 @@ def named(name: str, instance: str = "nightly") -> dict[str, Any]:
 
 def night(api: ApiServer, name: str, account: Path = Path("none")) -> int:
     """What the pod of the job `name` does, without pauses."""
+    return started(api, {"JOB_NAME": name}, account)
+
+
+def started(api: ApiServer, environment: Mapping[str, str], account: Path = Path("none")) -> int:
+    """What a pod with this environment does, without pauses."""
     jobs = RayJobs(api.address, "video", account, sleep=lambda seconds: None)
-    return start_rayjob.main([str(RAYJOB)], {"JOB_NAME": name}, jobs)
+    return start_rayjob.main([str(RAYJOB)], environment, jobs)
 
 
 def test_a_night_creates_its_rayjob_and_follows_it_to_its_end(api: ApiServer, tmp_path: Path) -> None:
@@ -194,6 +199,38 @@ def test_a_pod_that_is_started_again_follows_what_the_first_one_created(api: Api
     api.look("maskmill-nightly-1")
     assert night(api, "maskmill-nightly-1") == 0
     assert list(api.rayjobs) == ["maskmill-nightly-1"]
+
+
+def test_a_job_with_the_name_of_an_earlier_one_does_not_take_its_rayjob_for_its_own(api: ApiServer) -> None:
+    """`kubectl create job --from=cronjob/maskmill-nightly now` for the second time ended with 0 and did nothing."""
+    first, second = ({"JOB_NAME": "now", "JOB_UID": uid} for uid in ("11111111-a", "22222222-b"))
+    assert started(api, first) == 0
+    assert started(api, second) == 0
+    assert list(api.rayjobs) == ["now-11111111", "now-22222222"]
+    assert started(api, second) == 0, "a pod of the same Job, started again"
+    assert len(api.rayjobs) == 2
+
+
+def test_a_start_without_a_name_is_a_start_of_its_own(api: ApiServer) -> None:
+    """Outside of a CronJob nobody may have named it, and each night after the first one found its RayJob ended."""
+    assert [started(api, {}), started(api, {})] == [0, 0]
+    assert len(api.rayjobs) == 2
+
+
+def test_names_are_short_enough_for_kuberay() -> None:
+    long = {"JOB_NAME": "maskmill-" + "x" * 50, "JOB_UID": "1234567890"}
+    document = rayjob()
+    document["metadata"]["name"] = start_rayjob.name_of(document, long)
+    assert document["metadata"]["name"].endswith("x-12345678")
+    assert mistakes(document) == []
+
+
+def test_the_pod_of_the_cron_job_knows_the_name_and_the_id_of_its_job() -> None:
+    cron = next(one for one in documents((FOLDER / "cronjob.yaml").read_text()) if one["kind"] == "CronJob")
+    (container,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    fields = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in container["env"]}
+    assert fields["JOB_NAME"] == "metadata.labels['batch.kubernetes.io/job-name']"
+    assert fields["JOB_UID"] == "metadata.labels['batch.kubernetes.io/controller-uid']"
 
 
 def test_a_rayjob_of_the_same_kind_ends_before_the_next_one_begins(api: ApiServer) -> None:

@@ -4,7 +4,8 @@
 service account of the pod. RayJobs with the labels of the file are of its kind. It may be started twice, at any time:
 
 * One of its kind that has not ended is followed first. `concurrencyPolicy` of a CronJob knows nothing of RayJobs.
-* The RayJob is named after `JOB_NAME`, so that a pod which is started again follows what the first one has created.
+* The RayJob is named after `JOB_NAME` and `JOB_UID`, so that a pod which is started again follows what the first one
+  has created, and a later Job of the same name does not take the RayJob of an earlier one for its own.
 
 It ends with 0 if the RayJob succeeded, and with 1 if it failed, and keeps the last 7 that have ended.
 """
@@ -20,6 +21,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +33,9 @@ import yaml
 NUM_KEPT = 7
 POLL_SECONDS = 15.0
 PATIENCE_SECONDS = 600.0
+MOST_LETTERS = 47
+"""KubeRay takes no longer name of a RayJob."""
+
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """`status.jobDeploymentStatus` of a RayJob with which KubeRay does nothing more."""
 
@@ -153,7 +158,8 @@ def follow(jobs: RayJobs, name: str) -> bool:
 
 def start(jobs: RayJobs, rayjob: dict[str, Any], name: str) -> bool:
     """Create the RayJob under this name and follow it, after those of its kind that still run. Whether it succeeded."""
-    labels = {key: value for key, value in rayjob["metadata"]["labels"].items() if key.startswith("app.kubernetes.io/")}
+    every = rayjob["metadata"].get("labels") or {}
+    labels = {key: value for key, value in every.items() if key.startswith("app.kubernetes.io/")}
     if not labels:
         raise SystemExit("the RayJob has no label app.kubernetes.io/…: give it one, because it is found again by that")
     for other in jobs.of_kind(labels):
@@ -172,11 +178,23 @@ def start(jobs: RayJobs, rayjob: dict[str, Any], name: str) -> bool:
     return succeeded
 
 
+def name_of(rayjob: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """The name of the RayJob of this start: the same for all pods of a Job, and another one for each Job.
+
+    Where nobody names the start, it has a name of its own: under one name for all, each start after the first one would
+    find a RayJob that has ended, and do nothing.
+    """
+    name, uid = environment.get("JOB_NAME"), environment.get("JOB_UID")
+    if not name:
+        name, uid = str(rayjob["metadata"]["name"]), uuid.uuid4().hex
+    return f"{name[: MOST_LETTERS - 9].rstrip('-')}-{uid[:8]}" if uid else name
+
+
 def main(words: list[str], environment: Mapping[str, str], jobs: RayJobs | None = None) -> int:
     """The command. `words` is the path of the RayJob's file."""
     (path,) = words
     rayjob = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    name = environment.get("JOB_NAME") or rayjob["metadata"]["name"]
+    name = name_of(rayjob, environment)
     return 0 if start(jobs or RayJobs.of_this_pod(environment), rayjob, name) else 1
 
 
