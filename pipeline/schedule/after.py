@@ -103,13 +103,18 @@ def check_steps(config: JobConfig) -> None:
                 raise ConfigError(f"after.export: unknown key {key} of format={export['format']}: {hint}")
         own = export.get("to_storage_options")
         check_folder(str(export["to"]), options if own is None else own)
-    _check_apart(after)
+    _check_apart(after, str(config.output))
 
 
-def _check_apart(after: AfterConfig) -> None:
+def _check_apart(after: AfterConfig, output: str) -> None:
     """Raises `ConfigError` where an export would delete an earlier one, or be refused for what lies in its folder."""
     folders = [str(export["to"]) for export in after.export]
     for number, folder in enumerate(folders):
+        if _is_within(output, folder):
+            raise ConfigError(
+                f"after.export: to={redact_uri(folder)} holds output={redact_uri(output)}, and an export is alone in "
+                "its folder: name another one"
+            )
         for other in folders[:number]:
             if _is_within(folder, other) or _is_within(other, folder):
                 raise ConfigError(

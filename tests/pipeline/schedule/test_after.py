@@ -165,6 +165,7 @@ def test_a_step_that_takes_too_long_is_ended_with_its_children() -> None:
         ("{export: [{format: coco, to: x, wehre: a > 1}]}", "unknown key wehre of format=coco: did you mean where"),
         ("{export: [{format: coco, to: nothing://x}]}", "to=nothing://x"),
         ("{report: /}", "to=/ is a folder: name the file in it"),
+        ("{export: [{format: coco, to: 's3://bucket/labels/'}]}", "to=s3://bucket/labels/ holds output=s3://bucket/la"),
         ("{export: [{format: coco, to: x}, {format: davis, to: x/}]}", "to=x/ and to=x are one folder"),
         ("{export: [{format: coco, to: x/y}, {format: davis, to: x}]}", "to=x and to=x/y are one folder, or one lies"),
         ("{report: 'x/{date}/r.html', export: [{format: coco, to: 'x/{date}'}]}", "lies in the folder of the export"),
