@@ -120,7 +120,7 @@ def _run(arguments: CompareArguments, job: ComparisonJob, a: OutputMasks, b: Out
     found = _compare(arguments, job, a, in_both)
     found.common.check()
     tracks = found.tracks()
-    notes = list(_notes(found))
+    notes = list(_notes(found, tracks))
     for line in _lines(found, alone, tracks, notes):
         say(line)
     if arguments.to:
@@ -194,13 +194,29 @@ def _make_comparer(job: ComparisonJob, worker_id: str) -> Comparer:
     return Comparer(job)
 
 
-def _notes(found: Compared) -> Iterator[str]:
+def _notes(found: Compared, tracks: pa.Table) -> Iterator[tuple[str, str]]:
+    """What is not compared, or may not be meant so: a word and a sentence each."""
     if found.num_unpaired:
-        yield f"{counted(found.num_unpaired, 'frame')} that one of the two has not labeled"
+        yield "left out", f"{counted(found.num_unpaired, 'frame')} that one of the two has not labeled"
+    if num_empty := _without_frames(tracks).num_rows:
+        yield "left out", f"{counted(num_empty, 'track')} without a frame that both have labeled"
+    if found.num_other_times:
+        yield (
+            "times",
+            f"{counted(found.num_other_times, 'frame')} at other times of the film in b than in a: frames are compared "
+            "by their numbers, which count from the start of the labeled range; was another range labeled, or another "
+            "file?",
+        )
 
 
-def _lines(found: Compared, alone: _Alone, tracks: pa.Table, notes: Sequence[str]) -> Iterator[str]:
+def _without_frames(tracks: pa.Table) -> pa.Table:
+    """The tracks of which nothing can be compared, because no frame is labeled in both."""
+    return tracks.filter(pc.field("num_frames") == 0)
+
+
+def _lines(found: Compared, alone: _Alone, tracks: pa.Table, notes: Sequence[tuple[str, str]]) -> Iterator[str]:
     """What the terminal shows."""
+    tracks = tracks.filter(pc.field("num_frames") > 0)
     different = tracks.filter(pc.field("difference") != "same")
     yield (
         f"maskmill: {counted(tracks.num_rows, 'track')} of {counted(found.num_videos, 'video')} compared: "
@@ -208,12 +224,14 @@ def _lines(found: Compared, alone: _Alone, tracks: pa.Table, notes: Sequence[str
             f"{different.num_rows} {_differ(different.num_rows)}"
             if different.num_rows
             else "identical, every mask is the same"
+            if tracks.num_rows
+            else "there is nothing to compare"
         )
     )
     for side, videos in (("a", alone.a), ("b", alone.b)):
         if videos:
             yield f"alone    {counted(len(videos), 'video')} with masks in {side} only: {named(videos)}"
-    yield from (f"left out {note}" for note in notes)
+    yield from (f"{word:<8} {note}" for word, note in notes)
     yield from _gains(tracks)
     if different.num_rows:
         mean = pc.mean(tracks["iou_mean"]).as_py()

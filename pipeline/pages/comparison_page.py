@@ -21,7 +21,10 @@ _BINS = 20
 
 @dataclass(frozen=True)
 class ComparisonFigures:
-    """What a page of a comparison is made of. `tracks` are its rows, `alone` the videos that one side alone has."""
+    """What a page of a comparison is made of. `tracks` are its rows, `alone` the videos that one side alone has.
+
+    `notes` are as those of `EvaluationFigures`.
+    """
 
     a: str
     b: str
@@ -29,7 +32,7 @@ class ComparisonFigures:
     tracks: pa.Table
     cards: Sequence[PairCard]
     alone: Sequence[tuple[str, Sequence[str]]]
-    notes: Sequence[str]
+    notes: Sequence[tuple[str, str]]
 
 
 def comparison_page(figures: ComparisonFigures) -> str:

@@ -59,6 +59,7 @@ class Compared:
     parts: list[pa.Table] = field(default_factory=list)
     num_videos: int = 0
     num_unpaired: int = 0
+    num_other_times: int = 0
     common: InCommon = field(default_factory=InCommon)
 
     def add(self, other: Compared) -> None:
@@ -66,6 +67,7 @@ class Compared:
         self.parts += other.parts
         self.num_videos += other.num_videos
         self.num_unpaired += other.num_unpaired
+        self.num_other_times += other.num_other_times
         self.common.add(other.common)
 
     def tracks(self) -> pa.Table:
@@ -99,6 +101,7 @@ class Comparer:
             rows += difference.rows
             found.num_videos += 1
             found.num_unpaired += difference.num_unpaired
+            found.num_other_times += difference.num_other_times
             found.common.add(difference.common)
         found.parts.append(pa.Table.from_pylist(rows, TRACKS))
         return found

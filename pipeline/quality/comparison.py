@@ -49,11 +49,13 @@ AS_GOOD = 0.0005
 class VideoDifference:
     """The rows of a video (see `TRACKS`), and how many frames one output alone has labeled.
 
-    `common` is what the truth, if there is one, has in common with them.
+    `num_other_times` are frames of one number in both outputs that lie at two times of the film. `common` is what the
+    truth, if there is one, has in common with them.
     """
 
     rows: list[dict[str, Any]]
     num_unpaired: int
+    num_other_times: int = 0
     common: InCommon = field(default_factory=InCommon)
 
 
@@ -75,7 +77,19 @@ def compare_video(
     pairs += [(None, other) for other in b.tracks if other not in in_both]
     rows = [_row(a, b, frames, *pair) for pair in pairs]
     common = InCommon() if true is None else _add_scores(rows, (a, b), frames, true, rules or Rules())
-    return VideoDifference(rows, frames.num_unpaired + len(b.frames_T) - len(frames.true_T), common)
+    num_unpaired = frames.num_unpaired + len(b.frames_T) - len(frames.true_T)
+    return VideoDifference(rows, num_unpaired, _num_other_times(a, b, frames), common)
+
+
+def _num_other_times(a: VideoMasks, b: VideoMasks, frames: AlignedFrames) -> int:
+    """How many frames of one number are further apart than half a frame. Numbers count from the labeled range."""
+    times_a, times_b = (
+        side.pts_T[np.searchsorted(side.frames_T, numbers)]
+        for side, numbers in ((a, frames.true_T), (b, frames.predicted_T))
+    )
+    steps = np.diff(times_a[~np.isnan(times_a)])
+    half_a_frame = float(steps[steps > 0].min(initial=1.0)) / 2
+    return int((np.abs(times_a - times_b) > half_a_frame).sum())  # nan, of a frame without a time, is not above
 
 
 def _row(a: VideoMasks, b: VideoMasks, frames: AlignedFrames, in_a: str | None, in_b: str | None) -> dict[str, Any]:

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
-from pipeline.compare import door
+from pipeline.compare import _Alone, _lines, _notes, door
+from pipeline.pages.comparison_page import ComparisonFigures, comparison_page
+from pipeline.quality.comparing import Compared
+from pipeline.quality.comparison import TRACKS, compare_video
+from pipeline.quality.masks import ROWS, VideoMasks, by_video
 from tests.support.masks import rle, write_output, write_table
 
 
@@ -131,3 +136,41 @@ def test_outputs_without_a_video_in_common_or_of_other_sizes_are_refused(
     assert not (tmp_path / "to").exists()
     assert door([f"a={outputs[0]}"]) == 2
     assert "b= is missing: give the folder or URI of the second job" in capsys.readouterr().err
+
+
+def test_frames_of_one_number_that_lie_at_other_times_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another part of the film was labeled, and `identical, every mask is the same` was all that was said."""
+    masks = {"one": {1: square(5)}}
+    a, late, near = (
+        write_output(tmp_path / name, masks, first_seconds=at) for name, at in (("a", 0.0), ("late", 10.0), ("b", 0.03))
+    )
+    assert door([f"a={a}", f"b={late}", f"to={tmp_path / 'page'}", "pictures=false"]) == 0
+    told = "6 frames at other times of the film in b than in a"
+    assert told in capsys.readouterr().out
+    assert told in (tmp_path / "page" / "comparison.html").read_text()
+    assert door([f"a={a}", f"b={near}"]) == 0
+    assert "other times" not in capsys.readouterr().out
+
+
+def test_tracks_without_a_common_frame_are_not_called_the_same() -> None:
+    def side(frames: list[int]) -> VideoMasks:
+        rows = [
+            {"video_id": "one", "object_id": "1", "frame_index": frame, "rle": rle(square(5)[0]), "is_prompt": False}
+            for frame in frames
+        ]
+        (video,) = by_video(pa.Table.from_pylist(rows, ROWS), "a=")
+        return video
+
+    difference = compare_video(side([0, 1, 2]), side([3, 7]))
+    found = Compared([pa.Table.from_pylist(difference.rows, TRACKS)], 1, difference.num_unpaired)
+    tracks = found.tracks()
+    notes = list(_notes(found, tracks))
+    assert list(_lines(found, _Alone((), ()), tracks, notes)) == [
+        "maskmill: 0 tracks of 1 video compared: there is nothing to compare",
+        "left out 5 frames that one of the two has not labeled",
+        "left out 1 track without a frame that both have labeled",
+    ]
+    page = comparison_page(ComparisonFigures("a", "b", None, tracks, [], [], notes))
+    assert "1 track without a frame that both have labeled" in page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,20 +35,20 @@ def write_output(
     files: Mapping[str, Path] | None = None,
     storage: JobStorage | None = None,
     begin: int = 0,
+    first_seconds: float = 0.0,
 ) -> str:
     """The output of a job with these masks, every `stride`-th of them; all objects are prompted on the same frames.
 
     `files` are the videos, of 12 frames a second. `storage` is where the output goes instead of `folder`.
-    Before frame `begin` no object has a row, as before a late prompt.
+    Before frame `begin` no object has a row, as before a late prompt. Frame 0 lies at `first_seconds` of the file.
     """
     storage = storage or JobStorage(str(folder))
     spool = folder.parent / f"{folder.name}-spool"
     spool.mkdir(parents=True)
     _, keeper = driver(storage, spool)
     files = files or {}
-    labeled = [
-        _labeled(video_id, masks, prompted, stride, begin, files.get(video_id)) for video_id, masks in videos.items()
-    ]
+    drawing = _Drawing(prompted, stride, begin, first_seconds)
+    labeled = [_labeled(video_id, masks, drawing, files.get(video_id)) for video_id, masks in videos.items()]
     keeper.commit([publish(storage, spool, *labeled)])
     return str(folder)
 
@@ -65,21 +65,25 @@ def write_table(path: Path, videos: Drawn, **more: Any) -> str:
     return str(path)
 
 
-def _labeled(
-    video_id: str,
-    masks: Mapping[int, np.ndarray],
-    prompted: Collection[int],
-    stride: int,
-    begin: int,
-    file: Path | None,
-) -> LabeledVideo:
+class _Drawing(NamedTuple):
+    """What `write_output` was given for all videos."""
+
+    prompted: Collection[int]
+    stride: int
+    begin: int
+    first_seconds: float
+
+
+def _labeled(video_id: str, masks: Mapping[int, np.ndarray], drawing: _Drawing, file: Path | None) -> LabeledVideo:
+    prompted, stride, begin, first_seconds = drawing
     num_frames = -(-len(next(iter(masks.values()))) // stride)
     rows = []
     for object_id, masks_THW in masks.items():
         for frame in range(-(-begin // stride) * stride, len(masks_THW), stride):
             code = rle(masks_THW[frame])
             x, y, width, height = (int(value) for value in coco.toBbox(code))
-            row = {"video_id": video_id, "object_id": object_id, "frame_index": frame, "pts_seconds": frame / 12}
+            row = {"video_id": video_id, "object_id": object_id, "frame_index": frame}
+            row |= {"pts_seconds": first_seconds + frame / 12}
             row |= {"rle": code, "area": int(coco.area(code)), "object_score": 5.0, "predicted_iou": 0.9}
             row |= {"bbox_x": x, "bbox_y": y, "bbox_w": width, "bbox_h": height, "is_prompt": frame in prompted}
             rows.append(row)
