@@ -203,7 +203,7 @@ class ExportVideo:
         wanted: dict[FramePosition, int] = {}
         for place in np.searchsorted(self.frame_indexes, frame_indexes).tolist():
             index, pts = int(self.frame_indexes[place]), float(self.pts[place])
-            wanted[FramePosition(index, None) if np.isnan(pts) else FramePosition(None, pts)] = index
+            wanted[FramePosition(index, None if np.isnan(pts) else pts)] = index
         with self._file_errors():
             file = self._files.of(self.row)
             for position, pixels_HW3 in (file.frames_apart if are_apart else file.frames)(list(wanted)):

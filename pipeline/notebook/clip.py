@@ -349,7 +349,7 @@ class Clip:
         for index in sorted(set(frame_indexes)):
             place = int(np.searchsorted(indexes, index))
             pts = None if np.isnan(times[place]) else float(times[place])
-            wanted[FramePosition(index if pts is None else None, pts)] = index
+            wanted[FramePosition(index, pts)] = index
         if not wanted:
             return
         source = self._source

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.arrays import BoolArray, UInt8Array
+from pipeline.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from pipeline.masks.overlay import draw_masks
 from pipeline.masks.shrink import shrunk, shrunk_mask
 from pipeline.notebook.clip import Clip, DrawnFrame, Labels
 
 _INK, _PAPER, _GAP = (235, 235, 235), (24, 24, 24), 4
+_SAME_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,42 @@ def _masks_of_other(clip: Clip, frame_indexes: list[int], other: Clip) -> Iterat
             f"video {clip.video_id!r} has {clip.size_hw[1]} x {clip.size_hw[0]} pixels in one job and "
             f"{other.size_hw[1]} x {other.size_hw[0]} in the other: both must have labeled the same file"
         )
-    by_time = {
-        round(seconds, 6): int(index) for index, seconds in zip(other.frame_indexes, other.frame_times, strict=True)
-    }
-    seconds_of = dict(zip(clip.frame_indexes.tolist(), clip.frame_times.tolist(), strict=True))
-    known = set(other.frame_indexes.tolist())
-    matched = {}
-    for index in frame_indexes:
-        seconds = seconds_of[index]
-        place = by_time.get(round(seconds, 6)) if not np.isnan(seconds) else index if index in known else None
-        matched[index] = place
-    masks = other.masks_on([place for place in matched.values() if place is not None])
-    for place in matched.values():
-        yield {} if place is None else next(masks)
+    places = _places_in(other, np.array(frame_indexes, np.int64), _times(clip, frame_indexes))
+    wanted = sorted({place for place in places if place is not None})
+    read, before = zip(wanted, other.masks_on(wanted), strict=True), -1
+    masks: dict[int, BoolArray] = {}
+    for place in places:
+        if place is None:
+            yield {}
+            continue
+        while before < place:
+            before, masks = next(read)
+        # Where times fall from one frame to the next, its masks have gone by.
+        yield masks if before == place else next(other.masks_on([place]))
+
+
+def _times(clip: Clip, frame_indexes: list[int]) -> Float64Array:
+    """The times of these frames with rows, `[T]`; nan where the file has none."""
+    return clip.frame_times[np.searchsorted(clip.frame_indexes, frame_indexes)]
+
+
+def _places_in(other: Clip, frames_T: Int64Array, times_T: Float64Array) -> list[int | None]:
+    """The frames of another job that are these: those of their numbers if the times fit, else the first at their times.
+
+    None stands for a frame of which the other job has no masks.
+    """
+    numbers, times = other.frame_indexes, other.frame_times
+    if not len(numbers):
+        return [None] * len(frames_T)
+    of_number = np.minimum(np.searchsorted(numbers, frames_T), len(numbers) - 1)
+    is_same_time = np.isnan(times_T) | (np.abs(times[of_number] - times_T) <= _SAME_SECONDS)
+    fits = (numbers[of_number] == frames_T) & is_same_time
+    order = np.argsort(times, kind="stable")
+    at_time = np.searchsorted(times[order], times_T - _SAME_SECONDS)
+    of_time = order[np.minimum(at_time, len(order) - 1)]
+    is_there = np.abs(times[of_time] - times_T) <= _SAME_SECONDS  # never of nan
+    places = np.where(fits, numbers[of_number], numbers[of_time]).tolist()
+    return [place if found else None for place, found in zip(places, (fits | is_there).tolist(), strict=True)]
 
 
 def _chosen(

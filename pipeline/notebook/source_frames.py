@@ -1,7 +1,8 @@
 """The frames of a labeled video, read again from its file: the very ones that its rows are of.
 
-A row of `masks` names its frame by its time in the file, and by its number where the file has no times. Numbers count
-from the start of the labeled range, which the tables do not tell, so that times go first.
+A row of `masks` names its frame by its number, and by its time in the file where the file has times. Numbers count from
+the start of the labeled range, which the tables do not tell, and times decide where the two do not agree. Where they
+do, numbers decide: several frames may have one time, as those of 2000 a second in a file that counts milliseconds.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from pipeline.storage.uris import StorageOptions
 from pipeline.video.frame_digest import frame_digest
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import open_media
-from pipeline.video.selection import FrameSelection
+from pipeline.video.selection import FrameSelection, last_positions
 
 _SAME_SECONDS = 1e-3
+_AROUND_BEGIN = 8  # frames of a range, among which the one is that is meant by its begin
 _WALKING_THREADS = min(4, os.cpu_count() or 1)  # somebody waits for the first frame
 
 
@@ -88,21 +90,20 @@ class SourceFile:
 
     def _walked(self, media: Media, positions: Sequence[FramePosition]) -> Iterator[tuple[FramePosition, UInt8Array]]:
         self._check_bytes(media)
-        seconds = positions[0].pts_seconds
-        if seconds is None:
-            raise MediaError(f"{media.name}: its frames have no times")
-        waiting = deque(positions)
+        first, waiting = positions[0], deque(positions)
         options = DecodeOptions(num_threads=_WALKING_THREADS)
-        with VideoFrames(media, FrameSelection(start_seconds=seconds), options=options) as frames:
-            self._check_size(media, frames.size_hw)
-            self._check_length(media, frames.info.num_frames_claimed)
-            for frame in frames.forward(0):
-                after = (frames.position(frame.index).pts_seconds or 0.0) - (waiting[0].pts_seconds or 0.0)
-                if after > _SAME_SECONDS:
+        with VideoFrames(media, FrameSelection(start_seconds=_time_of(media, first)), options=options) as frames:
+            begin = self._label_at_begin(media, frames, first)
+            # The number of the range's first frame, as the tables count.
+            before = (first.frame_index or 0) - (frames.position(begin).frame_index or 0)
+            for frame in frames.forward(begin):
+                here = frames.position(frame.index)
+                if _is_before(here, waiting[0], before):
+                    continue
+                if not _is_same(here, waiting[0]):
                     raise self._other_times(media, waiting[0])
-                if after >= -_SAME_SECONDS:
-                    yield waiting[0], self._checked(media, waiting[0], frame.pixels_HW3.numpy())
-                    waiting.popleft()
+                yield waiting[0], self._checked(media, waiting[0], frame.pixels_HW3.numpy())
+                waiting.popleft()
                 if not waiting:
                     return
         raise self._other_times(media, waiting[0])
@@ -110,16 +111,28 @@ class SourceFile:
     def _frame_at(self, media: Media, position: FramePosition) -> UInt8Array:
         """The frame at a time, as the first one of a range. Raises `MediaError` where there is no such range."""
         self._check_bytes(media)
-        seconds = position.pts_seconds
-        if seconds is None:
-            raise MediaError(f"{media.name}: its frames have no times")
-        with VideoFrames(media, FrameSelection(start_seconds=seconds)) as frames:
-            self._check_size(media, frames.size_hw)
-            self._check_length(media, frames.info.num_frames_claimed)
-            frame = next(frames.at([0]))
-            if abs((frames.position(0).pts_seconds or 0.0) - seconds) > _SAME_SECONDS:
-                raise self._other_times(media, position)
+        with VideoFrames(media, FrameSelection(start_seconds=_time_of(media, position))) as frames:
+            label = self._label_at_begin(media, frames, position)
+            frame = next(frames.at([label]))
             return self._checked(media, position, frame.pixels_HW3.numpy())
+
+    def _label_at_begin(self, media: Media, frames: VideoFrames, position: FramePosition) -> int:
+        """The label of the frame at a time, of frames that begin there. Raises `MediaError` if several have this time.
+
+        A range begins with the frame that is nearest to its bound, so that a few may come before.
+        """
+        self._check_size(media, frames.size_hw)
+        self._check_length(media, frames.info.num_frames_claimed)
+        wanted = position.pts_seconds
+        times = [frames.position(label).pts_seconds for label in range(frames.length_up_to(_AROUND_BEGIN))]
+        found = [label for label, seconds in enumerate(times) if seconds == wanted]
+        if not found:  # a copy in another container has its times rounded otherwise
+            found = [label for label in range(len(times)) if _is_same(frames.position(label), position)]
+        if not found:
+            raise self._other_times(media, position)
+        if len(found) > 1:
+            raise MediaError(f"{media.name}: several of its frames are at {wanted:.6g} s")
+        return found[0]
 
     def every_frame(
         self, known: FramePosition, last: FramePosition, stride: int = 1, fps: float | None = None
@@ -195,11 +208,13 @@ class SourceFile:
         self, media: Media, positions: Sequence[FramePosition]
     ) -> Iterator[tuple[FramePosition, UInt8Array]]:
         self._check_bytes(media)
-        # Each prompted position is decoded to be sure of it, which takes long for many; so only the last one is.
-        with VideoFrames(media, prompted=sorted(positions, key=_order)[-1:]) as frames:
+        # Each prompted position is decoded to be sure of it, which takes long for many; so only the last ones are.
+        numbers = [FramePosition(one.frame_index, None) for one in positions if one.frame_index is not None]
+        times = [FramePosition(None, one.pts_seconds) for one in positions if one.pts_seconds is not None]
+        with VideoFrames(media, prompted=last_positions([*numbers, *times])) as frames:
             self._check_size(media, frames.size_hw)
             self._check_length(media, frames.info.num_frames_claimed)
-            by_label = {frames.find(position): position for position in positions}
+            by_label = _by_number(frames, positions) or {frames.find(_by_time(one)): one for one in positions}
             if None in by_label:
                 raise self._other_times(media, by_label[None])
             if len(by_label) < len(positions):
@@ -224,7 +239,11 @@ class SourceFile:
         for end in ("first", "last"):
             noted = FramePosition(self.row.get(f"{end}_frame_index"), self.row.get(f"{end}_pts_seconds"))
             digest = self.row.get(f"{end}_frame_sha256")
-            is_it = (noted.pts_seconds is None) == (position.pts_seconds is None) and _is_same(noted, position)
+            has_other_number = None not in (noted.frame_index, position.frame_index) and (
+                noted.frame_index != position.frame_index
+            )
+            is_timed = (noted.pts_seconds is None) == (position.pts_seconds is None)
+            is_it = is_timed and not has_other_number and _is_same(noted, position)
             if digest and is_it and frame_digest(pixels_HW3) != digest:
                 raise self._other(media, f"its frame {_named(position)} has other pixels")
         return pixels_HW3
@@ -271,13 +290,41 @@ def _is_same(found: FramePosition, wanted: FramePosition) -> bool:
     return abs((found.pts_seconds or 0.0) - (wanted.pts_seconds or 0.0)) <= _SAME_SECONDS
 
 
+def _is_before(here: FramePosition, wanted: FramePosition, num_before: int) -> bool:
+    """Whether a frame, by its number behind `num_before` others, comes before a wanted one; by its time without one."""
+    if wanted.frame_index is not None:
+        return num_before + (here.frame_index or 0) < wanted.frame_index
+    return (here.pts_seconds or 0.0) < (wanted.pts_seconds or 0.0) - _SAME_SECONDS
+
+
 def _named(position: FramePosition) -> str:
     pts = position.pts_seconds
     return f"at {pts:.6g} s" if pts is not None else f"{position.frame_index}"
 
 
-def _order(position: FramePosition) -> float:
-    return float(position.frame_index or 0) if position.pts_seconds is None else position.pts_seconds
+def _by_number(frames: VideoFrames, positions: Sequence[FramePosition]) -> dict[int | None, FramePosition] | None:
+    """Labels of the frames with these numbers, if they lie at the times of these positions; else None.
+
+    The labeled range then began with the file.
+    """
+    found: dict[int | None, FramePosition] = {}
+    for one in positions:
+        label = None if one.frame_index is None else frames.find(FramePosition(one.frame_index, None))
+        if label is None or frames.position(label).pts_seconds != one.pts_seconds:
+            return None
+        found[label] = one
+    return found
+
+
+def _by_time(position: FramePosition) -> FramePosition:
+    """The same by its time alone, or by its number where it has no time."""
+    return position if position.pts_seconds is None else FramePosition(None, position.pts_seconds)
+
+
+def _time_of(media: Media, position: FramePosition) -> float:
+    if position.pts_seconds is None:
+        raise MediaError(f"{media.name}: its frames have no times")
+    return position.pts_seconds
 
 
 def _may_lie_elsewhere(error: MediaError) -> bool:

@@ -6,6 +6,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ from pipeline.masks.overlay import color_of, outline
 from pipeline.overlay import OverlayArguments, Task, _make_painter, door
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
+from pipeline.video.frames import VideoFrames
+from pipeline.video.media import open_media
 from tests.pipeline.notebook.conftest import Filmed, filmed, gray
 from tests.support.drawn_job import USUAL, DrawnVideo, write_job
 from tests.support.drawn_rounds import Rounds
+from tests.support.films import Film, drawn
 from tests.support.full_disk import full_disk
+from tests.support.media_files import item
 from tests.support.reviewed import say_of, verdict
 
 __all__ = ["filmed"]
@@ -177,6 +182,33 @@ def test_two_jobs_stand_side_by_side_with_frames_matched_by_time(
         mask = truth.get(("clip-1", 3, frame_index), np.zeros((48, 64), bool))
         np.testing.assert_array_equal((right != plain).any(axis=2), mask)
     assert "clip-1" in {path.name for path in folder.parent.iterdir()}
+
+
+@pytest.mark.slow
+def test_frames_of_one_time_have_their_own_pixels_and_the_masks_of_both_jobs(tmp_path: Path) -> None:
+    """A file that counts milliseconds has 2000 frames a second in pairs. Each had the masks of the frame before."""
+    path = tmp_path / "fast.mkv"
+    fast = Film(container="matroska", codec="ffv1", rate=Fraction(2000), options=(), times=tuple(range(7)))
+    path.write_bytes(drawn(fast))
+    with open_media(item(path)) as media, VideoFrames(media) as frames:
+        height, width = frames.size_hw
+        shown = [(frames.position(one.index).pts_seconds or 0.0, one.pixels_HW3.numpy()) for one in frames.forward(0)]
+    times = tuple(at for at, _ in shown)
+    assert len(set(times)) < len(times)
+    bands = {side: {(1, frame): np.zeros((height, width), bool) for frame in range(7)} for side in ("one", "other")}
+    for frame in range(7):
+        bands["one"][1, frame][:, 4 * frame : 4 * frame + 4] = True
+        bands["other"][1, frame][3 * frame : 3 * frame + 3] = True
+    for side, masks in bands.items():
+        video = DrawnVideo("fast", {1: None}, 7, uri=str(path), masks=masks, times=times)
+        (tmp_path / side).mkdir()
+        write_job(tmp_path / side, (video,), broken=())
+    words = [f"output={tmp_path / 'one/job'}", f"with={tmp_path / 'other/job'}", "form=png", "labels=none"]
+    assert door([*words, f"to={tmp_path / 'to'}", "masks=fills", "strength=1"]) == 0
+    for frame, (_, plain) in enumerate(shown):
+        both = pixels(tmp_path / f"to/fast/{frame:06d}.png")[-height:]
+        for side, part in (("one", both[:, :width]), ("other", both[:, -width:])):
+            np.testing.assert_array_equal((part != plain).any(axis=2), bands[side][1, frame])
 
 
 @pytest.mark.slow

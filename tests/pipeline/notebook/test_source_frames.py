@@ -18,6 +18,7 @@ from pipeline.notebook.source_frames import SourceFile
 from pipeline.records import FramePosition
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
+from pipeline.video.selection import FrameSelection
 from tests.support.films import Film, drawn
 from tests.support.media_files import item
 
@@ -32,6 +33,9 @@ FILMS = [
     Film(container="avi", codec="mpeg4", options=(("g", "8"),)),
     Film(container="gif", codec="gif", pix_fmt="rgb8", options=()),
     Film(container="h264"),
+    # It counts milliseconds, so that two frames have one time.
+    Film(container="matroska", codec="ffv1", rate=Fraction(2000), options=()),
+    Film(rate=Fraction(2000), options=GAPS_AND_B_FRAMES),
 ]
 
 
@@ -46,7 +50,7 @@ def test_frames_come_again_as_they_were_labeled(film: Film, tmp_path: Path) -> N
         expected = frames.info.num_frames_claimed
     row = {"video_id": "a", "uri": str(path), "source_bytes": path.stat().st_size, "height": height, "width": width}
     source = SourceFile({**row, "num_frames_expected": expected})
-    pixels = {position_of(position): shown for position, shown in labeled}
+    pixels = dict(labeled)
     for chosen in (list(pixels), list(pixels)[3::5], list(pixels)[-1:]):
         found = list(source.frames(chosen))
         assert [position for position, _ in found] == chosen
@@ -73,13 +77,23 @@ def test_of_frames_far_apart_those_between_are_not_decoded(tmp_path: Path, monke
         original(self)
 
     monkeypatch.setattr(VideoFrames, "close", close)
-    assert len(list(source.frames_apart([position_of(times[0]), position_of(times[-1])]))) == 2
+    assert len(list(source.frames_apart([times[0], times[-1]]))) == 2
     assert sum(decoded) < 50
 
 
-def position_of(position: FramePosition) -> FramePosition:
-    """As a row of `masks` names a frame: by its time, or by its index where the file has none."""
-    return FramePosition(position.frame_index if position.pts_seconds is None else None, position.pts_seconds)
+@pytest.mark.fast_core(2)
+def test_numbers_of_a_range_that_begins_later_are_not_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(drawn(Film(options=GAPS_AND_B_FRAMES)))
+    with open_media(item(path)) as media, VideoFrames(media, FrameSelection(start_seconds=0.4)) as frames:
+        pixels = {frames.position(frame.index): frame.pixels_HW3.numpy() for frame in frames.forward(0)}
+        height, width = frames.size_hw
+    assert next(iter(pixels)).frame_index == 0
+    row = {"video_id": "a", "uri": str(path), "source_bytes": path.stat().st_size, "height": height, "width": width}
+    source = SourceFile({**row, "num_frames_expected": None})
+    for read in (source.frames, source.frames_apart, source.walk):
+        for position, shown in read(list(pixels)[2::3]):
+            np.testing.assert_array_equal(shown, pixels[position])
 
 
 def test_images_of_a_folder_come_by_their_number_below_a_new_root_too(tmp_path: Path) -> None:
@@ -163,7 +177,7 @@ def test_a_walk_from_any_frame_meets_the_frames_that_were_labeled(film: Film, tm
     path = tmp_path / f"film.{film.container}"
     path.write_bytes(drawn(film))
     with open_media(item(path)) as media, VideoFrames(media) as frames:
-        pixels = {position_of(frames.position(frame.index)): frame.pixels_HW3.numpy() for frame in frames.forward(0)}
+        pixels = {frames.position(frame.index): frame.pixels_HW3.numpy() for frame in frames.forward(0)}
         height, width = frames.size_hw
         expected = frames.info.num_frames_claimed
     row = {"video_id": "a", "uri": str(path), "source_bytes": path.stat().st_size, "height": height, "width": width}
