@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.command import ExitCode
@@ -23,10 +23,11 @@ from pipeline.reviews.reviewed import ReviewedVideo, read_reviews
 from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
-from pipeline.text import OBJECT, WARNING, Causes, counted
+from pipeline.text import OBJECT, WARNING, Causes, counted, one_line
 
 _GOES_ON = "the same command goes on from here"
 _SILENT_SECONDS = 60.0
+_NUM_EXAMPLES = 3
 _ENDED: Mapping[Ending, ExitCode] = {
     Ending.DONE: ExitCode.DONE,
     Ending.BUDGET: ExitCode.DONE,
@@ -50,11 +51,22 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Videos whose corrections no run has taken in. The next one does that of `num`.
+
+    Those that no table of the last run had are `gone`: their corrections wait until a table has them.
+    """
+
+    num: int
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReviewStanding:
     """Where a job stands with reviews: its round, and the oldest one whose tables can be read.
 
-    `num_verdicts` tracks have a verdict on their labels of now, of which `num_rejected` are rejected. The next run
-    takes in what people have corrected in `num_waiting` videos. `num_again` videos are labeled again in this round.
+    `num_verdicts` tracks have a verdict on their labels of now, of which `num_rejected` are rejected. `waiting` are
+    videos that people have corrected since. `num_again` videos are labeled again in this round.
     `set_back` are those that could not be and have the rows that they had, by how that ended; where the corrections
     with which it failed were withdrawn, they are not among these, but `withdrawn`.
     """
@@ -63,7 +75,7 @@ class ReviewStanding:
     oldest_round: int
     num_verdicts: int
     num_rejected: int
-    num_waiting: int
+    waiting: Waiting
     num_again: int = 0
     set_back: Mapping[Status, int] = field(default_factory=dict)
     withdrawn: frozenset[str] = frozenset()
@@ -76,8 +88,9 @@ class ReviewStanding:
     def counts(self) -> dict[str, int]:
         """All of it as fields of a document."""
         found = asdict(self)
-        del found["set_back"], found["withdrawn"]
-        return found | {"num_set_back": self.num_set_back}
+        del found["set_back"], found["withdrawn"], found["waiting"]
+        waiting = {"num_waiting": self.waiting.num, "num_gone": len(self.waiting.gone)}
+        return found | waiting | {"num_set_back": self.num_set_back}
 
     def in_words(self) -> str:
         """All of it; empty where nobody has reviewed anything."""
@@ -85,8 +98,10 @@ class ReviewStanding:
         if self.num_verdicts:
             rejected = f" ({self.num_rejected} rejected)" if self.num_rejected else ""
             words.append(f"{counted(self.num_verdicts, 'track')} with a verdict{rejected}")
-        if self.num_waiting:
-            words.append(f"corrections of {counted(self.num_waiting, 'video')} wait for the next run")
+        if self.waiting.num:
+            words.append(f"corrections of {counted(self.waiting.num, 'video')} wait for the next run")
+        if self.waiting.gone:
+            words.append(_gone_in_words(self.waiting.gone))
         if self.num_again:
             are, its = ("is", "its") if self.num_again == 1 else ("are", "their")
             words.append(f"{counted(self.num_again, 'video')} {are} labeled again, with {its} former masks until then")
@@ -141,17 +156,35 @@ def read_status(storage: JobStorage) -> JobStatus:
     _add_videos(causes, job, withdrawn)
     objects = _add_objects(causes, objects, job)
     standing = replace(_standing(run, driver), refused=refused)
-    reviews = replace(_reviews(job, reviewed, state.num_set_back(withdrawn)), withdrawn=withdrawn)
+    gone = frozenset(() if run is None else run.gone)
+    reviews = replace(_reviews(job, reviewed, state.num_set_back(withdrawn), gone), withdrawn=withdrawn)
     return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews)
 
 
-def _reviews(job: JobTables, reviewed: Mapping[str, ReviewedVideo], set_back: Mapping[Status, int]) -> ReviewStanding:
+def _gone_in_words(video_ids: Sequence[str]) -> str:
+    """Corrected videos of which the last run has found none in its tables, and what can be done."""
+    names = ", ".join(repr(one_line(name)) for name in video_ids[:_NUM_EXAMPLES])
+    more = ", …" if len(video_ids) > _NUM_EXAMPLES else ""
+    are, them, their = ("is", "it", "its") if len(video_ids) == 1 else ("are", "them", "their")
+    return (
+        f"{counted(len(video_ids), 'corrected video')} {are} gone, in no table of the last run ({names}{more}): put "
+        f"{them} back, withdraw the corrections, or let {their} masks and reviews go with prune=true"
+    )
+
+
+def _reviews(
+    job: JobTables,
+    reviewed: Mapping[str, ReviewedVideo],
+    set_back: Mapping[Status, int],
+    gone: Collection[str],
+) -> ReviewStanding:
     opinions, state = job.opinions(), job.state
     num_rejected = sum(opinion.verdict is Verdict.REJECT for opinion in opinions.values())
     again = state.set_aside()
     waiting = set(with_other_corrections(reviewed, state.finished)) - again
+    found = Waiting(len(waiting.difference(gone)), tuple(sorted(waiting.intersection(gone))))
     rounds = state.round, state.oldest_round
-    return ReviewStanding(*rounds, len(opinions), num_rejected, len(waiting), len(again), set_back)
+    return ReviewStanding(*rounds, len(opinions), num_rejected, found, len(again), set_back)
 
 
 def _add_videos(causes: Causes, job: JobTables, withdrawn: Collection[str]) -> None:

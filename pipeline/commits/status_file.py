@@ -17,6 +17,7 @@ class RunStatus(Document):
     """Counts of one run and of the job. `num_ended` are videos of this run by status, `failures` those by error class.
 
     `num_planned` videos are in the tables of the run. `num_former` are finished and in none of these tables any more.
+    `gone` names up to a thousand of these, and of videos with corrections alone that no table has.
     `listing` is `full` or `from_last` where `videos=` is a place in a store: the latter has not looked for former and
     replaced videos.
     Objects are counted in the `ok` videos of this run: those that failed, and those that have a warning. `num_workers`
@@ -33,6 +34,7 @@ class RunStatus(Document):
     written_at: str = ""
     num_planned: int | None = None
     num_former: int = 0
+    gone: tuple[str, ...] = ()
     listing: str = ""
     num_before_this_run: int = 0
     num_ended: dict[str, int] = Field(default_factory=dict)

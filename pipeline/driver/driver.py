@@ -21,6 +21,7 @@ from pipeline.driver.blame import Blame
 from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.executors import open_executor
+from pipeline.driver.gone import gone_videos
 from pipeline.driver.job import Job, check_device, clean_up, is_finished, judged, open_job, plan_job, reconcile
 from pipeline.driver.limits import FailureBudget, Limits
 from pipeline.driver.log_file import log_video
@@ -125,6 +126,7 @@ def _status_now(job: Job, plan: Plan, ending: Ending) -> RunStatus:
         state=ending.name.lower(),
         num_planned=plan.num_videos,
         num_former=plan.num_former,
+        gone=gone_videos(job, plan),
         listing=plan.kind_of_listing,
         retry=job.config.retry,
         max_attempts=job.config.max_attempts,
@@ -164,6 +166,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
         )
         progress.sample = Sample(job.config.after.doubt_videos)
         progress.listing = plan.kind_of_listing
+        progress.gone = gone_videos(job, plan)
         progress.retry, progress.max_attempts = job.config.retry, job.config.max_attempts
         record.follow(job, plan, progress)
         for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), interrupts.must_stop):

@@ -66,6 +66,7 @@ class Progress:
         self.worker_seconds = 0.0
         self.sample = Sample(0)  # of the videos that are labeled
         self.listing = ""
+        self.gone: tuple[str, ...] = ()
         self.retry: tuple[str, ...] = ()
         self.max_attempts: int | None = None
         self.last_error = ""
@@ -195,6 +196,7 @@ class Progress:
             state=state,
             num_planned=self._num_planned,
             num_former=self._num_former,
+            gone=self.gone,
             listing=self.listing,
             num_before_this_run=self._num_before,
             num_ended={status.value: self.by_status[status] for status in Status},

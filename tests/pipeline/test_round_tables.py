@@ -167,7 +167,7 @@ def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Roun
     assert line in as_text(found).splitlines()
     document = as_document(found)
     expected = {"round": 2, "oldest_round": 1, "num_verdicts": 1, "num_rejected": 1, "num_waiting": 1}
-    expected |= {"num_again": 0, "num_set_back": 0}
+    expected |= {"num_again": 0, "num_set_back": 0, "num_gone": 0}
     assert document["reviews"] == expected
     assert document["num_masks"] == counts["num_masks"], "what a reviewer rejects is counted by the log as before"
 
@@ -181,7 +181,7 @@ def test_the_status_tells_no_failure_of_corrections_that_were_withdrawn(rounds: 
     def told() -> tuple[int, int, bool, bool]:
         status = read_status(rounds.storage)
         text = as_text(status)
-        counts = status.reviews.num_set_back, status.reviews.num_waiting
+        counts = status.reviews.num_set_back, status.reviews.waiting.num
         return *counts, "kept     1 video could not be labeled again" in text, "it kills its worker" in text
 
     correct(1, "hidden")

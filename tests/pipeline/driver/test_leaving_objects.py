@@ -97,7 +97,7 @@ def drop_prompts(job: JobFolder, *keys: Key) -> None:
 
 def num_waiting(job: JobFolder) -> int:
     """Of how many videos `status` says that corrections wait."""
-    return read_status(JobStorage(str(job.output))).reviews.num_waiting
+    return read_status(JobStorage(str(job.output))).reviews.waiting.num
 
 
 def ran(job: JobFolder, *overrides: str) -> Tables:
@@ -322,7 +322,7 @@ def test_a_video_that_leaves_the_tables_in_the_middle_of_a_round_is_labeled_agai
         "round 3: 1 video left the tables in the middle of it, and keeps the masks of the round before" in caplog.text
     )
     reviews = read_status(storage).reviews
-    assert (reviews.num_again, reviews.num_waiting) == (0, 1)
+    assert (reviews.num_again, reviews.waiting.num, reviews.waiting.gone) == (0, 0, ("two",))
     assert tables.open(str(added.output)).labeled_again() == []
     assert added.tables().equals(second)
     files = added.files()
@@ -345,9 +345,14 @@ def test_corrections_of_a_video_that_left_the_tables_are_named_only_while_they_w
     assert ran(added).equals(second)
     assert "that no table has" not in caplog.text
     take_back(added, "two")
+    assert read_status(JobStorage(str(added.output))).reviews.waiting.gone == ("two",), "the run before found it gone"
     assert added.run() == 0
     assert "corrections of 1 video that no table has wait until one has them: 'two'" in caplog.text
-    assert num_waiting(added) == 1
+    reviews = read_status(JobStorage(str(added.output))).reviews
+    assert (reviews.waiting.num, reviews.waiting.gone) == (0, ("two",))
+    assert "1 corrected video is gone, in no table of the last run ('two'): put it back" in reviews.in_words()
+    assert "wait for the next run" not in reviews.in_words()
+    assert reviews.counts()["num_gone"] == 1
     assert added.tables().equals(second)
     found = ran(added, "prune=true")
     assert list(found.videos) == ["bare"]
