@@ -260,10 +260,20 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class WorkDone:
-    """What a worker has computed since its last report: frames, and the seconds that each stage took."""
+    """What a worker has computed since its last report: frames, and the seconds that each stage took.
+
+    A frame that is computed several times counts once in `num_frames`, and each further time in `num_again`: objects
+    that nobody prompted are looked for on all frames before they are followed, and frames may be walked both ways.
+    """
 
     num_frames: int = 0
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    num_again: int = 0
+
+    @property
+    def num_steps(self) -> int:
+        """How often a frame was computed."""
+        return self.num_frames + self.num_again
 
 
 @dataclass(frozen=True)

@@ -197,10 +197,10 @@ class Loop:
 
     def _take(self, report: Report) -> float:
         """Note what a worker says. Returns until when it is left alone, because storage did not answer it."""
-        self._progress.worked(report.done.num_frames, report.done.stage_seconds)
-        if report.done.num_frames:
+        self._progress.worked(report.done)
+        if report.done.num_steps:
             self._nodes.has_labeled(report.worker_id)
-        if report.segments or (report.done.num_frames and not report.storage_errors):
+        if report.segments or (report.done.num_steps and not report.storage_errors):
             self._storage_answered()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
         noted = self._dispatcher.report(report, self._clock(), pause_until)

@@ -14,7 +14,7 @@ from pipeline.commits.status_file import RunStatus
 from pipeline.driver.clock import DEFAULT_PACE
 from pipeline.driver.sample import Sample
 from pipeline.driver.status_writer import StatusWriter
-from pipeline.records import BAD, Outcome, Status
+from pipeline.records import BAD, Outcome, Status, WorkDone
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import OBJECT, WARNING, Causes, counted, printable
 
@@ -27,13 +27,16 @@ class _Counts(NamedTuple):
     """How far a run was at some time."""
 
     time: float
-    num_frames: int = 0
+    num_steps: int = 0
     num_ended: int = 0
     num_labeled: int = 0
 
 
 class _Rates(NamedTuple):
-    """Frames, videos that ended, and those of them that are labeled, per second."""
+    """Computed frames, videos that ended, and those of them that are labeled, per second.
+
+    A frame that is computed twice counts twice here, because a rate of 0 would look like a job that hangs.
+    """
 
     frames: float
     ended: float
@@ -61,6 +64,7 @@ class Progress:
         self.num_objects_failed = 0
         self.num_objects_warned = 0
         self.num_frames = 0
+        self.num_steps = 0
         self.num_masks = 0
         self.stage_seconds: Counter[str] = Counter()
         self.worker_seconds = 0.0
@@ -130,10 +134,11 @@ class Progress:
         """The last error of the run, for `_status.json`."""
         self.last_error = error
 
-    def worked(self, num_frames: int, stage_seconds: Mapping[str, float]) -> None:
+    def worked(self, done: WorkDone) -> None:
         """A worker labeled frames."""
-        self.num_frames += num_frames
-        self.stage_seconds.update(stage_seconds)
+        self.num_frames += done.num_frames
+        self.num_steps += done.num_steps
+        self.stage_seconds.update(done.stage_seconds)
 
     def has_workers(self, count: int) -> None:
         """So many workers have loaded their model: the time since the last look is counted for each.
@@ -222,14 +227,14 @@ class Progress:
         return status
 
     def _counts_now(self) -> _Counts:
-        return _Counts(self._clock(), self.num_frames, self.num_ended, self.by_status[Status.OK])
+        return _Counts(self._clock(), self.num_steps, self.num_ended, self.by_status[Status.OK])
 
     def _rates(self) -> _Rates:
         """What is done per second over the last two minutes."""
         then, now = self._recent[0], self._counts_now()
         seconds = max(now.time - then.time, 1e-3)
         ended, labeled = now.num_ended - then.num_ended, now.num_labeled - then.num_labeled
-        return _Rates((now.num_frames - then.num_frames) / seconds, ended / seconds, labeled / seconds)
+        return _Rates((now.num_steps - then.num_steps) / seconds, ended / seconds, labeled / seconds)
 
     @property
     def seconds(self) -> float:

@@ -66,6 +66,7 @@ class VideoInFlight:
         self._is_by_itself = False
         self._has_little_memory = False
         self._num_frames = 0
+        self._is_computed = bytearray()  # by frame
         self._advance_seconds = 0.0
         self._labeling_since: float | None = None
         self._begun_fetch: Fetch | None = None
@@ -168,12 +169,20 @@ class VideoInFlight:
         self._last_step = step
         return step
 
-    def computed(self, result: FrameResult, seconds: float) -> None:
-        """Take the result of the last step. `seconds` are the video's share of the time that its batch took."""
+    def computed(self, result: FrameResult, seconds: float) -> bool:
+        """Take the result of the last step. `seconds` are the video's share of the time that its batch took.
+
+        Returns whether it is the first one of this frame.
+        """
         self._result = result
+        index = result.frame_index
+        if index >= len(self._is_computed):
+            self._is_computed.extend(bytes(index + 1 - len(self._is_computed)))
+        is_new, self._is_computed[index] = not self._is_computed[index], True
         self._num_frames += 1
         self._advance_seconds += seconds
         self._idle_since = self._now()
+        return is_new
 
     def ask_to_save(self) -> bool:
         """Have `next_step` save what is labeled. False: nothing is to be saved, or too little to be worth it."""

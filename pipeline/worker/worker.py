@@ -38,6 +38,7 @@ class _News:
     returned: list[WorkItem] = field(default_factory=list)
     storage_errors: list[str] = field(default_factory=list)
     num_frames: int = 0
+    num_again: int = 0
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
@@ -186,8 +187,9 @@ class Worker:
             return
         share = (time.perf_counter() - started) / len(videos)
         for video, result in zip(videos, results, strict=True):
-            video.computed(result, share)
-        self._news.num_frames += len(videos)
+            is_new = video.computed(result, share)
+            self._news.num_frames += is_new
+            self._news.num_again += not is_new
 
     def _handle(self, video: VideoInFlight, error: Exception) -> None:
         """Do what an error of a video means. Raises the error if the worker can go on with no video."""
@@ -276,6 +278,6 @@ class Worker:
             unflushed=self._publisher.unflushed,
             returned=tuple(news.returned),
             storage_errors=tuple(news.storage_errors),
-            done=WorkDone(news.num_frames, dict(news.stage_seconds)),
+            done=WorkDone(news.num_frames, dict(news.stage_seconds), news.num_again),
             end=end,
         )

@@ -13,7 +13,7 @@ import pytest
 from pipeline.driver.progress import Progress
 from pipeline.driver.summary import JobCounts, summary
 from pipeline.errors import StorageError
-from pipeline.records import ObjectCounts, ObjectNote, Outcome, OutcomeDetails, Retries, Status
+from pipeline.records import ObjectCounts, ObjectNote, Outcome, OutcomeDetails, Retries, Status, WorkDone
 from pipeline.storage.job_storage import JobStorage
 from tests.support.fake_workers import Clock, FakeExecutor
 
@@ -38,7 +38,7 @@ def progress_of(storage: JobStorage, clock: Clock, stream: TextIO | None = None)
 
 def test_the_line_shows_videos_rate_time_left_failures_and_workers(disk_storage: JobStorage, clock: Clock) -> None:
     progress = progress_of(disk_storage, clock)
-    progress.worked(600, {})
+    progress.worked(WorkDone(600, {}))
     progress.committed([ended(f"v{number}") for number in range(9)] + [ended("bad", Status.FAILED, "input")])
     clock.sleep(20)
     assert progress.line(2) == "20/40 videos (10 before) · 600 frames · 30.0 frames/s · ETA 0:40 · 1 failed · 2 workers"
@@ -75,8 +75,18 @@ def test_the_rate_is_that_of_the_last_two_minutes(disk_storage: JobStorage, cloc
     for _ in range(100):
         clock.sleep(10)
         progress.tick("running", 1)
-    progress.worked(1200, {})
+    progress.worked(WorkDone(1200, {}))
     assert "10.0 frames/s" in progress.line(1)
+
+
+def test_frames_that_are_computed_again_are_counted_once_and_are_work_all_the_same(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.worked(WorkDone(100, {}))
+    progress.worked(WorkDone(0, {}, num_again=100))
+    clock.sleep(20)
+    assert " · 100 frames · 10.0 frames/s · " in progress.line(1)
 
 
 def test_a_log_gets_a_line_every_ten_seconds_and_a_terminal_one_that_moves(
@@ -95,8 +105,8 @@ def test_a_log_gets_a_line_every_ten_seconds_and_a_terminal_one_that_moves(
 
 def test_the_status_file_holds_counts_rates_and_the_last_error(disk_storage: JobStorage, clock: Clock) -> None:
     progress = progress_of(disk_storage, clock)
-    progress.worked(600, {"propagate": 1.5})
-    progress.worked(0, {"propagate": 0.5})
+    progress.worked(WorkDone(600, {"propagate": 1.5}))
+    progress.worked(WorkDone(0, {"propagate": 0.5}))
     progress.committed([ended("a"), ended("b", Status.FAILED, "input", "no such file")])
     progress.last_error = "worker w1 died"
     clock.sleep(10)
@@ -182,7 +192,7 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
     disk_storage: JobStorage, clock: Clock
 ) -> None:
     progress = progress_of(disk_storage, clock)
-    progress.worked(1, {})
+    progress.worked(WorkDone(1, {}))
     progress.committed([Outcome("v", Status.FAILED, "hash", 1, 5, "input", "no such file")])
     printed = summary(progress, JobCounts(progress.by_status), "out", "maskmill: all videos processed")
     assert "this run 1 video, 1 frame, 1 mask in" in printed

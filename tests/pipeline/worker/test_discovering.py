@@ -72,6 +72,12 @@ def test_objects_that_nobody_prompted_are_labeled_on_all_frames(folder: Path) ->
     assert row["num_masks"] == row["num_tracks"] * NUM_FRAMES >= 2 * NUM_FRAMES
 
 
+def test_a_frame_on_which_objects_are_looked_for_and_then_followed_is_one_frame(folder: Path) -> None:
+    status = json.loads((folder / "out/_status.json").read_text())
+    assert status["num_frames"] == NUM_FRAMES + 2 + 1
+    assert status["frames_per_second"] > 0
+
+
 def test_a_corrected_object_is_followed_from_the_mask_that_found_it_and_no_other_is(
     folder: Path, tmp_path: Path
 ) -> None:
