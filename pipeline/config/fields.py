@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+
+def _choices_of(annotation: Any) -> tuple[Any, ...]:
+    """The values of a `Literal`, which may be null too; none of another type."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return tuple(choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind))
 
 
 class Group(BaseModel):
@@ -22,6 +29,15 @@ class Group(BaseModel):
 
     MEANT: ClassVar[Mapping[str, str]] = {}
     """What is said of keys that people try and that no spelling leads to, by their full names."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_number_for_true(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse 1 where true is a choice among texts: Python holds them for equal, and so does a `Literal`."""
+        choices = _choices_of(cls.model_fields[info.field_name or ""].annotation)
+        if value in choices and type(value) not in map(type, choices):
+            raise PydanticCustomError("literal_error", "a choice of another type")
+        return value
 
 
 @dataclass(frozen=True)

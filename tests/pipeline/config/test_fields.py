@@ -78,6 +78,12 @@ def test_a_key_with_choices_takes_each_of_them_and_nothing_else(key: Key) -> Non
     assert refusal(key.path, "other") == f"{key.path}=other: allowed are {', '.join(key.choices)}"
 
 
+@pytest.mark.parametrize("key", [key for key in KEYS.values() if "true" in key.choices], ids=lambda key: key.path)
+def test_a_number_is_no_choice_of_true_or_false_which_are_equal_to_one_in_python(key: Key) -> None:
+    for wrong in (1, 0, 1.0):
+        assert refusal(key.path, wrong) == f"{key.path}={wrong}: allowed are {', '.join(key.choices)}"
+
+
 def test_help_lists_every_key_with_its_default_its_values_and_its_sentence() -> None:
     said = " ".join(help_text().split())
     for key in KEYS.values():
