@@ -24,6 +24,8 @@ _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _JSON = ("jsonl", "ndjson", "json")
 _NULLS = ["", "null", "nan", "NaN"]
 _FILES_AT_A_TIME = 16
+_BLOCK_BYTES = 1 << 20
+_MOST_BLOCK_BYTES = (1 << 31) - 1  # a number of 32 bits to Arrow
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,14 @@ def _from_json(content: bytes) -> pa.Table:
         return pa.table({name: [row.get(name) for row in rows] for name in names})
     import pyarrow.json as pa_json
 
-    table = pa_json.read_json(io.BytesIO(content))
+    read_options = pa_json.ReadOptions(block_size=_block_bytes(content))
+    table = pa_json.read_json(io.BytesIO(content), read_options)
     # Arrow makes times of texts that look like some, and JSON has none: a video may be called 2026-11-29.
     texts = [pa.field(column.name, pa.string()) for column in table.schema if pa.types.is_timestamp(column.type)]
     if not texts:
         return table
-    return pa_json.read_json(io.BytesIO(content), parse_options=pa_json.ParseOptions(explicit_schema=pa.schema(texts)))
+    parse_options = pa_json.ParseOptions(explicit_schema=pa.schema(texts))
+    return pa_json.read_json(io.BytesIO(content), read_options, parse_options)
 
 
 def _from_csv(content: bytes, separator: str, text_columns: Iterable[str]) -> pa.Table:
@@ -135,11 +139,21 @@ def _from_csv(content: bytes, separator: str, text_columns: Iterable[str]) -> pa
 
     return pa_csv.read_csv(
         io.BytesIO(content),
+        pa_csv.ReadOptions(block_size=_block_bytes(content)),
         parse_options=pa_csv.ParseOptions(delimiter=separator),
         convert_options=pa_csv.ConvertOptions(
             column_types=dict.fromkeys(text_columns, pa.string()), strings_can_be_null=True, null_values=_NULLS
         ),
     )
+
+
+def _block_bytes(content: bytes) -> int:
+    """How much of a text Arrow reads at a time: a megabyte, or the longest line, because it refuses longer ones."""
+    longest, start = 0, 0
+    while start < len(content):
+        end = content.find(b"\n", start) + 1 or len(content)
+        longest, start = max(longest, end - start), end
+    return min(max(_BLOCK_BYTES, longest), _MOST_BLOCK_BYTES)
 
 
 def _kind(name: str) -> str:

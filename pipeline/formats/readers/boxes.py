@@ -26,6 +26,9 @@ from pipeline.formats.readers.coco import NO_TRACK, video_and_picture
 from pipeline.inputs.boxes import FORMS, UNITS, unit_of
 from pipeline.inputs.usual_names import SIDES, USUAL
 
+_MOST_LETTERS = 64 << 20
+"""Of one field of a CSV: Python takes 131,072, and polygons and codes of masks beside a box are longer."""
+
 _NAMELESS = ("bbox", "box")
 _MOTCHALLENGE = ("frame", "track_id", "x", "y", "w", "h", "score")
 
@@ -76,6 +79,7 @@ def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
     """The rows with their places: `line 3`, `entry 2`."""
     ending = name.lower().rpartition(".")[2]
     if ending in ("csv", "tsv", "txt"):
+        csv.field_size_limit(_MOST_LETTERS)  # of the whole process, which has no use for a lower one
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
         table = csv.DictReader(text, delimiter="\t" if ending == "tsv" else ",")
         try:

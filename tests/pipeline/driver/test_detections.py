@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -156,6 +157,22 @@ def test_text_is_read_anew_where_columns_get_other_names_and_a_question_mark_is_
     assert pq.read_table(first.read_from).select(["video_id", "clip"]).to_pylist() == [{"video_id": "a", "clip": 7}]
     assert pq.read_table(other.read_from)["clip"].to_pylist() == ["007"]
     assert other.name != first.name
+
+
+@pytest.mark.parametrize("num_letters", [100, 3_000_000])
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+def test_a_line_may_be_of_any_length_and_stand_anywhere(kind: str, num_letters: int) -> None:
+    """Arrow reads a megabyte at a time, and refuses a line that is longer than what it reads."""
+    rows = [
+        {"video_id": f"v{number}", "score": 0.5, "polygon": "1" * length}
+        for number, length in enumerate((5, 5, num_letters, 5, num_letters - 7))
+    ]
+    if kind == "csv":
+        text = "video_id,score,polygon\n" + "".join(f"{','.join(map(str, row.values()))}\n" for row in rows)
+    else:
+        text = json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows))
+    read = table_of_texts([BoxText(f"boxes.{kind}", "", text.encode())], "video_id", ["video_id", "polygon"])
+    assert read.select(["video_id", "score", "polygon"]).to_pylist() == rows
 
 
 def test_a_glob_that_matches_no_text_is_refused(tmp_path: Path) -> None:

@@ -321,6 +321,15 @@ def test_detections_that_no_track_has_are_no_object(tmp_path: Path, column: str,
     assert [label.object_key for label in read_labels(str(path), "boxes")] == expected
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_field_of_a_row_may_be_long(tmp_path: Path, ending: str) -> None:
+    """Polygons and codes of masks stand beside boxes, and Python's own limit is 131,072 letters."""
+    row = {"video": "v", "frame": 0, "x": 1, "y": 2, "w": 5, "h": 6, "polygon": "1 " * 800_000}
+    text = json.dumps(row) if ending == "jsonl" else f"{','.join(row)}\n{','.join(map(str, row.values()))}"
+    (label,) = read_labels(str(write(tmp_path / f"boxes.{ending}", f"{text}\n")), "boxes")
+    assert label.shape == LabelBox((1.0, 2.0, 6.0, 8.0))
+
+
 def test_a_table_without_names_is_one_of_motchallenge(tmp_path: Path) -> None:
     text = "1,-1,794.2,47.5,71.2,174.8,0.9,-1,-1,-1\n3,7,164,19,66,163,0.5,-1,-1,-1\n"
     path = write(tmp_path / "MOT17-02" / "det" / "det.csv", text)
