@@ -19,9 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model.network.processor import Processor
 from model.network.processor import processor as this_processor
+from model.network.tiles import attend_by_tiles
 
 Activation = Literal["none", "relu", "gelu"]
-Blocks = Literal["in place", "packed"]
+Blocks = Literal["in place", "packed", "tiles"]
 
 # Asked for once, here: torch.compile cannot follow the question.
 _PROCESSOR = this_processor()
@@ -31,8 +32,10 @@ _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"none": lambda x: 
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-# On a CPU: keys from which attention goes by blocks, and the least rows for which oneDNN's linear layer is faster.
+# On a CPU: keys from which attention goes by blocks, queries from which it goes by tiles where the processor does, and
+# the least rows for which oneDNN's linear layer is faster.
 _MIN_KEYS_FOR_BLOCKS = 512
+_MIN_QUERIES_FOR_TILES = 512
 _MIN_ROWS_FOR_ONEDNN = 512
 # Rows of a map that a CPU takes at a time: what lies between two layers then fits its caches, and stays below the
 # 32 MiB from which the allocator maps fresh zeroed pages for every tensor.
@@ -66,8 +69,11 @@ def blocks_on(processor: Processor, dtype: torch.dtype) -> Blocks:
     `in place`: torch's own, MKL's in float32 and oneDNN's in bfloat16. They write scores where those of the block
     before were, so that a block has twice the rows in the same memory, and that memory is in the caches. `packed`:
     oneDNN's operator on keys that are laid out once for all blocks. MKL computes with AVX-512 on processors of Intel
-    alone: on others oneDNN is twice as fast there.
+    alone: on others oneDNN is twice as fast there. `tiles`: the exponential is part of oneDNN's product, see
+    `model.network.tiles`. In float32 that gains too little for the digits that it costs.
     """
+    if dtype == torch.bfloat16 and processor.instructions == "avx512 with bfloat16":
+        return "tiles"
     lacks_mkl = processor.instructions != "avx2" and not processor.is_intel
     return "packed" if dtype == torch.float32 and lacks_mkl else "in place"
 
@@ -294,38 +300,66 @@ def attention_by_blocks(
     scores. Softmax computes in float32 and rounds to the dtype of the scores.
     """
     batch, heads, length = len(k_BNTD), q_BNLD.shape[1], q_BNLD.shape[2]
-    blocks = blocks or blocks_on(_PROCESSOR, q_BNLD.dtype)
-    rows = block_rows(k_BNTD.shape[2], q_BNLD.dtype, blocks)
+    attended = _ATTENDED[blocks or _blocks_for(q_BNLD)]
     scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
     # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
     out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])
-    # One buffer for all blocks: fresh memory of this size would be zeroed by the kernel page by page. Packed products
-    # are new tensors, in which softmax stays.
-    buffer = q_BNLD.new_empty(rows, k_BNTD.shape[2]) if blocks == "in place" else None
     for index in range(batch):
+        is_key = None if is_key_BT is None else is_key_BT[index]
         for head in range(heads):
             queries = scaled[index if len(scaled) > 1 else 0, head]
-            block_of = _blocks_of(k_BNTD[index, head], v_BNTV[index, head], blocks)
-            is_key = None if is_key_BT is None else is_key_BT[index]
-            for start in range(0, length, rows):
-                block = queries[start : start + rows]
-                out[index, start : start + rows, head] = block_of(block, is_key, buffer)
+            attended(queries, k_BNTD[index, head], v_BNTV[index, head], is_key, out[index, :, head])
     return out.transpose(1, 2)
 
 
-def _blocks_of(
-    keys_TD: Tensor, values_TV: Tensor, blocks: Blocks
-) -> Callable[[Tensor, Tensor | None, Tensor | None], Tensor]:
-    """A function of some queries, of which keys are there, and of a buffer for scores: what those attend to."""
-    packed = blocks == "packed"
-    keys = _packed_for_products(keys_TD) if packed else keys_TD.t()
-    values = _packed_for_products(values_TV.t()) if packed else values_TV
+def _blocks_for(q_BNLD: Tensor) -> Blocks:
+    blocks = blocks_on(_PROCESSOR, q_BNLD.dtype)
+    if blocks == "tiles" and (q_BNLD.shape[2] < _MIN_QUERIES_FOR_TILES or not _uses_onednn(q_BNLD, 1)):
+        return "in place"
+    return blocks
 
-    def attended(queries: Tensor, is_key: Tensor | None, buffer: Tensor | None) -> Tensor:
-        scores = _product(queries, keys) if buffer is None else torch.mm(queries, keys, out=buffer[: len(queries)])
-        if is_key is not None:
-            scores.masked_fill_(~is_key, -torch.inf)
-        torch.softmax(scores, dim=-1, out=scores)
-        return _product(scores, values) if packed else scores @ values
 
-    return attended
+def _attended_in_place(
+    queries_LD: Tensor, keys_TD: Tensor, values_TV: Tensor, is_key_T: Tensor | None, out_LV: Tensor
+) -> None:
+    rows = min(len(queries_LD), block_rows(len(keys_TD), queries_LD.dtype, "in place"))
+    # One buffer for all blocks: fresh memory of this size would be zeroed by the kernel page by page.
+    buffer = queries_LD.new_empty(rows, len(keys_TD))
+    for start in range(0, len(queries_LD), rows):
+        block = queries_LD[start : start + rows]
+        scores = torch.mm(block, keys_TD.t(), out=buffer[: len(block)])
+        out_LV[start : start + rows] = _softmax_in_place(scores, is_key_T) @ values_TV
+
+
+def _attended_packed(
+    queries_LD: Tensor, keys_TD: Tensor, values_TV: Tensor, is_key_T: Tensor | None, out_LV: Tensor
+) -> None:
+    rows = block_rows(len(keys_TD), queries_LD.dtype, "packed")
+    keys, values = _packed_for_products(keys_TD), _packed_for_products(values_TV.t())
+    for start in range(0, len(queries_LD), rows):
+        scores = _product(queries_LD[start : start + rows], keys)  # a new tensor, in which softmax stays
+        out_LV[start : start + rows] = _product(_softmax_in_place(scores, is_key_T), values)
+
+
+def _attended_by_tiles(
+    queries_LD: Tensor, keys_TD: Tensor, values_TV: Tensor, is_key_T: Tensor | None, out_LV: Tensor
+) -> None:
+    mixed, holds = attend_by_tiles(queries_LD, keys_TD, values_TV, is_key_T)
+    if not holds.all():
+        rest = mixed.new_empty(int((~holds).sum()), mixed.shape[1])
+        _attended_in_place(queries_LD[~holds], keys_TD, values_TV, is_key_T, rest)
+        mixed[~holds] = rest
+    out_LV.copy_(mixed)
+
+
+_ATTENDED: dict[Blocks, Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], None]] = {
+    "in place": _attended_in_place,
+    "packed": _attended_packed,
+    "tiles": _attended_by_tiles,
+}
+
+
+def _softmax_in_place(scores: Tensor, is_key_T: Tensor | None) -> Tensor:
+    if is_key_T is not None:
+        scores.masked_fill_(~is_key_T, -torch.inf)
+    return torch.softmax(scores, dim=-1, out=scores)
