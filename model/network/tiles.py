@@ -18,15 +18,15 @@ from torch import Tensor
 # A tile of weights has 4 MiB. Larger ones leave the caches, smaller ones are not worth the calls.
 _QUERIES = 512
 _KEYS = 4096
-# By how much the scores of a query whose weights are all alike lie below -log T. A query with one weight much larger
-# than the others may reach up to e⁻⁷ from here, which is 43 more.
-_SHIFT = 50.0
+# The largest score of a query over every so many keys is about its largest score over all. A prime number, so that
+# these keys do not stand in one column of a map.
+_STRIDE = 61
+# How far below zero that score is shifted: the other scores of the query may be up to 51 above it.
+_SHIFT = 58.0
 # Bounds of the sum of a query's weights. No weight is above the sum: below e⁻⁷ a logistic is the exponential to 0.1 %,
 # and bfloat16 rounds by up to 0.2 %. Weights below e⁻⁸⁷ are zero: above e⁻⁶⁰ all of them together are less than 0.1 %.
 _LEAST_SUM = math.exp(-60)
 _MOST_SUM = math.exp(-7)
-# The mean key is that of every so many keys.
-_STRIDE_OF_MEAN = 8
 
 
 def attend_by_tiles(
@@ -34,8 +34,8 @@ def attend_by_tiles(
 ) -> tuple[Tensor, Tensor]:
     """`softmax(q kᵀ) v`, `[L, V]` in float32, and for which queries that holds, `[L]`.
 
-    It does not hold for queries whose largest score is more than about 43 above the mean of their scores, and where
-    numbers are not finite.
+    It does not hold for queries that have a score more than 51 above all of those that were looked at before, which
+    are one in 61, and where numbers are not finite.
     """
     queries, bias = _with_shift(queries_LD, keys_TD), _bias(keys_TD, is_key_T)
     # Sums over all keys, in float32. Those of a tile are rounded to bfloat16.
@@ -54,14 +54,14 @@ def attend_by_tiles(
 
 
 def _with_shift(queries_LD: Tensor, keys_TD: Tensor) -> Tensor:
-    """Queries with one channel more, which is one in the keys: it takes the score of the mean key from every score."""
-    shift = queries_LD @ keys_TD[::_STRIDE_OF_MEAN].mean(0)
-    return torch.cat((queries_LD, -shift.unsqueeze(1)), dim=1)
+    """Queries with one channel more, which is one in the keys: what it takes from each of a query's scores."""
+    shift = (queries_LD @ keys_TD[::_STRIDE].t()).amax(1, keepdim=True)
+    return torch.cat((queries_LD, -shift), dim=1)
 
 
 def _bias(keys_TD: Tensor, is_key_T: Tensor | None) -> Tensor:
     """What is added to the scores of each key, `[T]`."""
-    bias = keys_TD.new_full((len(keys_TD),), -_SHIFT - math.log(len(keys_TD)))
+    bias = keys_TD.new_full((len(keys_TD),), -_SHIFT)
     return bias if is_key_T is None else bias.masked_fill_(~is_key_T, -torch.inf)
 
 

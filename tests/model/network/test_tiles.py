@@ -69,9 +69,9 @@ def test_what_all_keys_have_in_common_does_not_matter(offset: float) -> None:
     assert _gap(mixed, _plain(q, k, v)) < 5e-3
 
 
-def test_scores_far_above_their_mean_are_computed_with_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_far_above_those_looked_at_before_are_computed_with_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = _operands(*MORE_THAN_ONE_TILE)
-    q[:7] = 3 * k[:7]  # their own key has about 96, and the others about 0
+    q[:7] = 12 * k[1:8]  # their own key has about 384, and those looked at before some 160 at most
     expected = _plain(q, k, v)
     _, holds = attend_by_tiles(q, k, v)
     assert (~holds).nonzero().flatten().tolist() == list(range(7))
@@ -94,10 +94,10 @@ def test_keys_that_only_fill_up_a_shape_get_no_weight() -> None:
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-@pytest.mark.parametrize("place", ["query", "mean key", "other key"])
+@pytest.mark.parametrize("place", ["query", "key looked at before", "other key"])
 def test_numbers_that_are_not_finite_have_the_same_effect(bad: float, place: str) -> None:
     q, k, v = _operands(*MORE_THAN_ONE_TILE)
-    (q if place == "query" else k)[{"query": 5, "mean key": 4000, "other key": 4001}[place], 3] = bad
+    (q if place == "query" else k)[{"query": 5, "key looked at before": 61, "other key": 4001}[place], 3] = bad
     tiles, softmax = (
         attention_by_blocks(q[None, None], k[None, None], v[None, None], blocks=blocks).isfinite() for blocks in BLOCKS
     )
