@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.network.config import ROPE_THETA, Sam2Config
 from model.network.kernels import attention, device_type, rows_at_a_time, uses_blocks
-from model.network.layers import Constants, Linear, Product
+from model.network.layers import Constants, Linear, Product, wide
 
 
 def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -42,6 +42,16 @@ def turnable(layer: nn.Linear, *, twice: bool) -> tuple[Tensor, Tensor]:
         parts.append(torch.cat((even, odd, odd, even) if twice else (even, odd)))
     weight, bias = parts
     return weight, bias
+
+
+def values_to_output(v_proj: nn.Linear, o_proj: nn.Linear) -> Product:
+    """`o_proj(v_proj(x))` as one projection.
+
+    In an attention of one head it may stand before the weights or after them, as they sum to one for each query.
+    """
+    dtype = wide(v_proj.weight.dtype)
+    v, v_bias, o, o_bias = (x.to(dtype) for layer in (v_proj, o_proj) for x in (layer.weight, layer.bias))
+    return Product((o @ v).to(v_proj.weight.dtype), (o @ v_bias + o_bias).to(v_proj.weight.dtype))
 
 
 def rotate(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Tensor:
@@ -78,9 +88,10 @@ class SelfAttention(nn.Module):
         self.o_proj = Linear(dim, dim)
 
     def joined(self, *, twice: bool) -> Product:
-        """The projections as one: queries and keys as `turnable` has them, then the values."""
+        """The projections as one: queries and keys as `turnable` has them, then the values as the output has them."""
         q, k = (turnable(layer, twice=twice) for layer in (self.q_proj, self.k_proj))
-        v = self.v_proj
+        v = values_to_output(self.v_proj, self.o_proj)
+        assert v.bias is not None
         return Product(torch.cat((q[0], k[0], v.weight)), torch.cat((q[1], k[1], v.bias)))
 
     def forward(self, x_BLC: Tensor, rope: Tensor, qkv_proj: Product) -> Tensor:
@@ -95,10 +106,7 @@ class SelfAttention(nn.Module):
             out = qkv.new_empty(batch, 2, length, 2, dim // 2)
             turned = rotate(pairs.transpose(1, 2), rope, out).transpose(1, 2)
         q, k = turned.flatten(-2).unbind(2)
-        out_BLC: Tensor = self.o_proj(
-            attention(q.unsqueeze(1), k.unsqueeze(1), qkv[..., -dim:].unsqueeze(1)).squeeze(1)
-        )
-        return out_BLC
+        return attention(q.unsqueeze(1), k.unsqueeze(1), qkv[..., -dim:].unsqueeze(1)).squeeze(1)
 
 
 class Memories(NamedTuple):
@@ -114,6 +122,14 @@ class Memories(NamedTuple):
     is_key_BT: Tensor | None = None
 
 
+class CrossProducts(NamedTuple):
+    """The projections of a cross-attention: `turnable` queries and keys, and `values_to_output`."""
+
+    q: Product
+    k: Product
+    out: Product
+
+
 class CrossAttention(nn.Module):
     """The frame's tokens to the memory tokens; the rotary code is for spatial memories, not for pointers."""
 
@@ -124,19 +140,20 @@ class CrossAttention(nn.Module):
         self.v_proj = Linear(memory_dim, dim)
         self.o_proj = Linear(dim, dim)
 
-    def forward(self, x_BLC: Tensor, memories: Memories, rope: Tensor, q_proj: Product, k_proj: Product) -> Tensor:
+    def products(self, *, twice: bool) -> CrossProducts:
+        """The projections as `forward` takes them."""
+        q, k = (Product(*turnable(layer, twice=twice)) for layer in (self.q_proj, self.k_proj))
+        return CrossProducts(q, k, values_to_output(self.v_proj, self.o_proj))
+
+    def forward(self, x_BLC: Tensor, memories: Memories, rope: Tensor, products: CrossProducts) -> Tensor:
         """Queries may be of batch 1."""
         memory_BTM, placed_BTM, num_pointer_tokens, is_key_BT = memories
-        q = _queries(q_proj(x_BLC), rope, x_BLC.shape[-1]).unsqueeze(1)
-        k = keys(placed_BTM, num_pointer_tokens, rope, k_proj).unsqueeze(1)
+        q = _queries(products.q(x_BLC), rope, x_BLC.shape[-1]).unsqueeze(1)
+        k = keys(placed_BTM, num_pointer_tokens, rope, products.k).unsqueeze(1)
         if uses_blocks(q, k.shape[2]):
-            # softmax(q kᵀ) (M Wᵀ + b) = (softmax(q kᵀ) M) Wᵀ + b, as rows of softmax sum to one: the values are
-            # attended to while they are narrow, at a quarter of the multiplications.
-            mixed = self.v_proj(attention(q, k, memory_BTM.unsqueeze(1), is_key_BT).squeeze(1))
-        else:
-            mixed = attention(q, k, self.v_proj(memory_BTM).unsqueeze(1), is_key_BT).squeeze(1)
-        out: Tensor = self.o_proj(mixed)
-        return out
+            # The values are attended to while they are narrow, at a quarter of the multiplications.
+            return products.out(attention(q, k, memory_BTM.unsqueeze(1), is_key_BT).squeeze(1))
+        return attention(q, k, products.out(memory_BTM).unsqueeze(1), is_key_BT).squeeze(1)
 
 
 def _queries(projected: Tensor, rope: Tensor, dim: int) -> Tensor:
@@ -182,8 +199,7 @@ class LayerProducts(NamedTuple):
     """The projections of one layer that are made of its weights."""
 
     qkv: Product
-    q: Product
-    k: Product
+    cross: CrossProducts
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -201,9 +217,7 @@ class MemoryAttentionLayer(nn.Module):
 
     def products(self, *, twice: bool) -> LayerProducts:
         """What `look_at_frame` and `look_at_memory` take."""
-        cross = self.cross_attn_image
-        q, k = (Product(*turnable(layer, twice=twice)) for layer in (cross.q_proj, cross.k_proj))
-        return LayerProducts(self.self_attn.joined(twice=twice), q, k)
+        return LayerProducts(self.self_attn.joined(twice=twice), self.cross_attn_image.products(twice=twice))
 
     def look_at_frame(self, x_BLC: Tensor, rope: Tensor, products: LayerProducts) -> Tensor:
         """The first third of the layer: the frame's tokens among themselves."""
@@ -212,7 +226,7 @@ class MemoryAttentionLayer(nn.Module):
 
     def look_at_memory(self, x_BLC: Tensor, memories: Memories, rope: Tensor, products: LayerProducts) -> Tensor:
         """The rest of the layer. An `x` of batch 1 serves all objects."""
-        x = x_BLC + self.cross_attn_image(self.layer_norm2(x_BLC), memories, rope, products.q, products.k)
+        x = x_BLC + self.cross_attn_image(self.layer_norm2(x_BLC), memories, rope, products.cross)
         out: Tensor = x + self.linear2(self.linear1(self.layer_norm3(x), "relu"))
         return out
 
@@ -239,9 +253,12 @@ class MemoryAttention(nn.Module):
 
     def products(self) -> list[LayerProducts]:
         """The projections of all layers that are made of weights: `look_at_frame` and `forward` take them."""
-        projections = ("q_proj", "k_proj", "v_proj")
-        attentions = [part for layer in self._layers() for part in (layer.self_attn, layer.cross_attn_image)]
-        weights = [w for part in attentions for name in projections for w in getattr(part, name).parameters()]
+        weights = [
+            w
+            for layer in self._layers()
+            for part in (layer.self_attn, layer.cross_attn_image)
+            for w in part.parameters()
+        ]
         twice = device_type(self.layer_norm.weight) != "cpu"
         return self._constants.get(
             f"products {twice}", weights, lambda: [layer.products(twice=twice) for layer in self._layers()]

@@ -44,12 +44,13 @@ def frame_flops(config: Sam2Config) -> float:
 def object_flops(config: Sam2Config, narrow_values: bool) -> float:
     """Of each object: memory attention over a full memory; decoder and memory encoder by their large layers.
 
+    In the memory attention the projections of values and of the output are one, as its attentions have one head.
     `narrow_values`: memories are attended to before they are widened, as on a CPU.
     """
     length, dim, layers = config.grid_size**2, config.hidden_dim, config.memory.attention_layers
     keys = NUM_MEMORIES * length + NUM_POINTERS * dim // config.memory_dim
     value_dim, widened = (config.memory_dim, length) if narrow_values else (dim, keys)
-    cross = 2.0 * length * dim * 2 * dim + 2 * length * keys * (dim + value_dim)
+    cross = 2.0 * length * dim * dim + 2 * length * keys * (dim + value_dim)
     cross += 2 * (keys + widened) * config.memory_dim * dim
     mlp = 2.0 * 2 * length * dim * config.memory.attention_mlp_dim
     attention = layers * (cross + mlp) + (layers - 1) * _self_attention_flops(config)
@@ -66,4 +67,4 @@ def object_flops(config: Sam2Config, narrow_values: bool) -> float:
 
 def _self_attention_flops(config: Sam2Config) -> float:
     length, dim = config.grid_size**2, config.hidden_dim
-    return 2.0 * length * dim * (4 * dim + 2 * length)
+    return 2.0 * length * dim * (3 * dim + 2 * length)

@@ -21,9 +21,9 @@ from model.network.kernels import (
     names_of_kernels,
     with_our_kernels,
 )
-from model.network.layers import Constants, Linear, Mlp, Product
+from model.network.layers import Constants, Linear, Mlp
 from model.network.mask_decoder import Heads, ImageProduct
-from model.network.memory_attention import CrossAttention, Memories, SelfAttention, keys, rope_table, turnable
+from model.network.memory_attention import CrossAttention, Memories, SelfAttention, keys, rope_table
 from model.network.sam2_image import _join_convs
 from model.weights.checkpoint import load_model
 from tests.support.pretended_gpu import pretended_gpu
@@ -92,20 +92,17 @@ def test_a_packed_weight_gives_the_same_bits(dtype: torch.dtype) -> None:
         assert torch.equal(copy.deepcopy(layer)(x), layer(x))
 
 
-def _projections(layer: CrossAttention | SelfAttention, names: str, *, twice: bool) -> list[Product]:
-    return [Product(*turnable(getattr(layer, f"{name}_proj"), twice=twice)) for name in names]
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_memories_attended_before_widening_equal_widened_memories(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memories_are_attended_to_before_or_after_they_are_widened(dtype: torch.dtype, device: str) -> None:
     layer = CrossAttention(64, 16).to(dtype)
     x, memory, placed = (_random(2, n, c, seed=n, dtype=dtype) for n, c in ((64, 64), (520, 16), (520, 16)))
-    rope = rope_table(8, 64)
-    with torch.inference_mode():
-        fast = layer(x, Memories(memory, placed, 8), rope, *_projections(layer, "qk", twice=False))
-        with as_on("cuda"):
-            plain = layer(x, Memories(memory, placed, 8), rope, *_projections(layer, "qk", twice=True))
-    _assert_close(fast, plain, dtype)
+    q, k, v = (p(t) for p, t in ((layer.q_proj, x), (layer.k_proj, placed), (layer.v_proj, memory)))
+    turned = torch.cat([_turned(k[:, :512].unflatten(1, (8, 64)), 8).flatten(1, 2), k[:, 512:].double()], dim=1)
+    weights = torch.softmax(_turned(q, 8) @ turned.transpose(1, 2) / 8, dim=-1)
+    with torch.inference_mode(), as_on(device):
+        found = layer(x, Memories(memory, placed, 8), rope_table(8, 64), layer.products(twice=device == "cuda"))
+        _assert_close(found, layer.o_proj((weights @ v.double()).to(dtype)), dtype)
 
 
 def _turned(tokens: torch.Tensor, size: int) -> torch.Tensor:
@@ -142,7 +139,7 @@ def test_keys_of_memories_are_turned_and_those_of_pointers_are_not(
     size = 64  # more tokens than a CPU takes at a time, when there are several memories
     layer, rope = CrossAttention(8, 4).to(dtype), rope_table(size, 8)
     placed = _random(2, num_memories * size**2 + 4, 4, dtype=dtype)
-    (k_proj,) = _projections(layer, "k", twice=device == "cuda")
+    k_proj = layer.products(twice=device == "cuda").k
     with torch.inference_mode(), as_on(device):
         found, plain = keys(placed, 4, rope, k_proj), F.linear(placed, layer.k_proj.weight, layer.k_proj.bias)
         turned = _turned(plain[:, :-4].unflatten(1, (num_memories, size**2)), size).flatten(1, 2)
