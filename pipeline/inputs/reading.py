@@ -9,6 +9,7 @@ from typing import TypeVar
 from pipeline.errors import InputError, UnknownScheme
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import http_status, is_from_client, message_of, problem_of_redirection, web_cause
+from pipeline.storage.links import dangling_link
 from pipeline.storage.retry import Backoff
 
 T = TypeVar("T")
@@ -32,7 +33,8 @@ def read_input(key: str, uri: str, policy: ReadPolicy, function: Callable[[], T]
     try:
         return policy.backoff.run(f"reading {shown}", function)
     except FileNotFoundError as error:
-        raise InputError(f"{key}: {shown} {_refusal(web_cause(error))}") from error
+        told = dangling_link(error)
+        raise InputError(f"{key}: {shown}{f': {told}' if told else f' {_refusal(web_cause(error))}'}") from error
     except PermissionError as error:
         raise InputError(f"{key}: {shown} may not be read; check its permissions or storage_options") from error
     except UnknownScheme as error:

@@ -27,6 +27,7 @@ from pipeline.storage.addresses import DEFAULT_RULES, AddressRules, RefusedAddre
 from pipeline.storage.checked import open_checked
 from pipeline.storage.faults import http_status, is_transient, problem_of_redirection, web_cause
 from pipeline.storage.file_versions import FileVersion, version_of, version_on_disk
+from pipeline.storage.links import dangling_link, of_dangling_link
 from pipeline.storage.parquet import Columns, PlainColumns, RowReader
 from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
@@ -168,8 +169,9 @@ class _Storage:
             folder = Path(local_path(uri))
             if not folder.is_dir():
                 return None
-            names = image_names([path.name for path in folder.iterdir() if path.is_file()])
-            return {name: partial(io.FileIO, folder / name) for name in names}
+            paths = {path.name: path for path in folder.iterdir() if path.is_file() or path.is_symlink()}
+            names = [name for name in image_names(list(paths)) if not paths[name].is_dir()]
+            return {name: partial(_open_image, folder / name) for name in names}
         filesystem, path = open_checked(uri, self.options, self._rules)
         if not uri.endswith("/") and self._info(filesystem, path)["type"] != "directory":
             return None
@@ -242,6 +244,16 @@ def _open_range(cache: BlockCache) -> io.BufferedReader:
     return io.BufferedReader(RangeFile(cache))
 
 
+def _open_image(path: Path) -> io.FileIO:
+    """An image of a folder. Of a link to nothing the frame cannot be read, and those after it keep their numbers."""
+    try:
+        return io.FileIO(path)
+    except FileNotFoundError:
+        if told := of_dangling_link(path):
+            raise MediaError(told) from None
+        raise
+
+
 def _read_range(path: Path, start: int, stop: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
@@ -257,6 +269,8 @@ def _fault_of_the_name(error: Exception) -> str | None:
         return f"{problem}; check the uri"
     if isinstance(error, RefusedAddress):
         return str(error)
+    if isinstance(error, FileNotFoundError) and (told := dangling_link(error)):
+        return told
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
         return "there is no such file; check the uri (a relative one counts from the table's folder)"
     if http_status(error) == 403 and isinstance(given, FileNotFoundError):  # from a web server

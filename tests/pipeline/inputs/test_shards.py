@@ -199,6 +199,12 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path, uri: str, message: s
     assert "abc" not in str(caught.value)
 
 
+def test_a_table_that_is_a_link_to_nothing_is_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "link.parquet").symlink_to("gone.parquet")
+    with pytest.raises(InputError, match=r"link\.parquet: is a symbolic link, and its target gone\.parquet is gone"):
+        videos(str(tmp_path / "link.parquet"))
+
+
 def test_a_text_that_is_not_utf8_is_the_tables_fault(tmp_path: Path) -> None:
     latin = pa.array([b"caf\xe9"]).view(pa.string())
     path = write(tmp_path / "videos.parquet", {"video_id": latin, "uri": ["x"]})

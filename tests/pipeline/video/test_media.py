@@ -251,6 +251,39 @@ def test_a_folder_without_images_is_the_videos_fault(tmp_path: Path) -> None:
         read_all(tmp_path)
 
 
+@pytest.mark.parametrize("is_tar", [False, True])
+def test_a_link_whose_target_is_gone_is_told_as_that(tmp_path: Path, is_tar: bool) -> None:
+    link = tmp_path / "clip.tar" if is_tar else tmp_path / "clip.mp4"
+    link.symlink_to("../gone/away")
+    with pytest.raises(MediaError) as refused:
+        read_all(f"{link}::bear" if is_tar else link)
+    assert f"{link}" in str(refused.value)
+    assert ": is a symbolic link, and its target ../gone/away is gone; put that back, or remove" in str(refused.value)
+    assert "relative" not in str(refused.value)
+
+
+def test_a_file_below_a_link_whose_target_is_gone_is_told_with_the_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").symlink_to("/gone/disk")
+    with pytest.raises(MediaError, match=f"{tmp_path}/disk is a symbolic link, and its target /gone/disk is gone"):
+        read_all(tmp_path / "disk" / "clip.mp4")
+
+
+def test_an_image_that_is_a_link_to_nothing_has_its_place_among_the_others(tmp_path: Path) -> None:
+    """Without it all frames after it would get other numbers."""
+    for number, pixels in enumerate(pictures(3)):
+        (tmp_path / f"{number}.png").write_bytes(encode_image(pixels))
+    (tmp_path / "1.png").unlink()
+    (tmp_path / "1.png").symlink_to("gone.png")
+    (tmp_path / "notes.txt").symlink_to("gone.txt")
+    (tmp_path / "3.png").mkdir()
+    with open_media(item(tmp_path)) as media:
+        assert media.file_names == ("0.png", "1.png", "2.png")
+        with media.files[2]() as file:
+            assert file.read() == (tmp_path / "2.png").read_bytes()
+        with pytest.raises(MediaError, match=r"^is a symbolic link, and its target gone\.png is gone"):
+            media.files[1]()
+
+
 def test_a_remote_folder_of_images_is_a_video(memory: fsspec.AbstractFileSystem) -> None:
     for number, pixels in zip((3, 20, 100), pictures(3), strict=True):
         memory.pipe_file(f"/frames/{number}.png", encode_image(pixels))
