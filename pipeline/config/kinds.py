@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from pipeline.config.fields import AsTyped, Unit
 from pipeline.redact import redact_uri
-from pipeline.storage.schemes import problem_of_password
+from pipeline.storage.schemes import problem_of_password, problem_of_spelling
 from pipeline.storage.uris import is_local
 
 
@@ -21,9 +21,9 @@ def _check_local(place: str | None) -> str | None:
 
 
 def _check_places(value: Any) -> Any:
-    """Refuse a URI that its store would take for the name of a bucket, and print with its password."""
+    """Refuse a URI whose store would print its password, and one that would be taken for a path on this disk."""
     for place in value if isinstance(value, tuple) else (value,):
-        if place is not None and (problem := problem_of_password(place)):
+        if place is not None and (problem := problem_of_password(place) or problem_of_spelling(place)):
             raise ValueError(f"{redact_uri(place)}: {problem}")
     return value
 

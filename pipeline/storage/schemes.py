@@ -152,6 +152,26 @@ def problem_of_password(uri: str) -> str:
     return ""
 
 
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):/(?!/)")
+
+
+def problem_of_spelling(uri: str) -> str:
+    """Why a URI is refused whose scheme is misspelled, in words without the rest of it; empty for others and for paths.
+
+    `s3:/bucket/labels` would be a folder `s3:` of this disk, in which a whole job can be labeled unnoticed.
+    """
+    if (match := _ONE_SLASH.match(uri)) and _is_remote(match[1].lower()):
+        return f"two slashes follow a scheme: write {match[1].lower()}://"
+    name = scheme_name(uri)
+    if name != name.lower() and name.lower() in _BY_NAME:
+        return f"a scheme is written in small letters: {name.lower()}://"
+    return ""
+
+
+def _is_remote(name: str) -> bool:
+    return name in _BY_NAME and _BY_NAME[name].place in (Place.STORE, Place.WEB, Place.MEMORY)
+
+
 def is_of_this_machine(uri: str) -> bool:
     """Whether a path or URI means the disk or the memory of this machine, which no other one can reach."""
     return scheme_of(uri).place in (Place.DISK, Place.MEMORY)

@@ -515,6 +515,27 @@ def test_corrections_on_this_machines_disk_are_refused_for_a_cluster_of_others()
         )
 
 
+@pytest.mark.parametrize("key", ["videos", "prompts", "corrections", "output", "log_file"])
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("s3:/bucket/labels", "two slashes follow a scheme: write s3://"),
+        ("S3://bucket/labels", "a scheme is written in small letters: s3://"),
+        ("HTTPS:/host/labels", "two slashes follow a scheme: write https://"),
+    ],
+)
+def test_a_misspelled_scheme_is_no_folder_of_this_disk(key: str, place: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job_config("label", ["videos=v", "prompts=p", "output=o", f"{key}={place}"])
+    assert told in str(caught.value)
+    assert str(caught.value).startswith(f"{key}: {place}: ")
+
+
+@pytest.mark.parametrize("place", ["file:/data/labels", "a:/b", "C:/labels", "my clips/s3:/x", "/s3:/x"])
+def test_a_path_with_a_colon_is_a_path(place: str) -> None:
+    assert job_config("label", ["videos=v", "prompts=p", f"output={place}"]).output == place
+
+
 @pytest.mark.parametrize("key", ["videos", "prompts", "corrections", "output", "log_file", "after.report"])
 @pytest.mark.parametrize("place", ["s3://AKIA:hush@b/x", "gs://me:hu/sh@b/x", "tar://a.mp4::az://me:hush@b/a.tar"])
 def test_a_password_before_a_bucket_is_refused_and_not_printed(key: str, place: str) -> None:
