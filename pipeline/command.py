@@ -23,7 +23,7 @@ from pydantic import Field
 from pipeline.config.fields import Group, group_of, keys
 from pipeline.config.key_help import describe_key
 from pipeline.config.kinds import Place
-from pipeline.config.mistakes import checked
+from pipeline.config.mistakes import checked, no_pair
 from pipeline.errors import (
     ClusterDown,
     ConfigError,
@@ -192,10 +192,10 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
     names = {field.alias or name for name, field in kind.model_fields.items() if field.default is False}
     flags = {f"--{name.replace('_', '-')}": name for name in names}
     pairs = [f"{flags[word]}=true" if word in flags else word for word in words]
-    for word in pairs:
+    for place, word in enumerate(pairs):
         key, equals, _ = word.partition("=")
         if not equals or key.startswith("-"):
-            raise ConfigError(f"{word!r} is not key=value (as in output=s3://bucket/labels); --help shows the keys")
+            raise ConfigError(no_pair(pairs, place, "output=s3://bucket/labels"))
     groups = {name for name, field in kind.model_fields.items() if group_of(field)}
     pairs = [word.replace("=", ".kind=", 1) if word.partition("=")[0] in groups else word for word in pairs]
     letter_by_letter = {key.path for key in keys(kind) if key.is_as_typed}

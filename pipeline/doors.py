@@ -52,10 +52,19 @@ def main(words: Sequence[str] | None = None) -> int:
     if "=" in name or name.startswith(("-", "~")) or not words:
         return _through("run", words)
     set_up_logging()
+    complain(_no_door(name))
+    return ExitCode.REFUSED
+
+
+def _no_door(name: str) -> str:
+    """What is said of a first word that names no command, with what was probably meant."""
+    from pipeline.config.compose import meant_job
+
+    if told := meant_job(name):
+        return told
     near = get_close_matches(name, DOORS, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    complain(f"there is no command {name!r}: there are {', '.join(DOORS)}{hint}")
-    return ExitCode.REFUSED
+    return f"there is no command {name!r}: there are {', '.join(DOORS)}{hint}"
 
 
 def help_text() -> str:

@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config.fields import defaults, keys
 from pipeline.config.job_config import JobConfig, from_hydra
 from pipeline.config.job_text import values_of
+from pipeline.config.mistakes import no_pair
 from pipeline.errors import ConfigError
 from pipeline.redact import HIDDEN, redact, redact_uri
 from pipeline.storage.faults import is_from_storage
@@ -55,16 +56,23 @@ def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
     """The value of `conf=` and the other arguments. Without `conf=` it is `label` if tables are named, else `demo`."""
     jobs = [word.removeprefix("conf=") for word in words if word.startswith("conf=")]
     others = [word for word in words if not word.startswith("conf=")]
-    for word in others:
+    for place, word in enumerate(words):
         if word.startswith("-"):
             raise ConfigError(f"unknown option {word}: options are --help and --cfg, everything else is key=value")
         if "=" not in word and not word.startswith("~"):
-            raise ConfigError(f"{word!r} is not key=value (as in model=tiny); --help shows the keys")
+            raise ConfigError(meant_job(word) or no_pair(words, place, "model=tiny"))
     if len(jobs) > 1:
         raise ConfigError(f"conf= is given {len(jobs)} times ({', '.join(jobs)}): give one")
     if jobs:
         return jobs[0], others
     return ("label" if any(word.startswith(_TABLES) for word in others) else "demo"), others
+
+
+def meant_job(word: str) -> str:
+    """What is said of a word that names a job and lacks `conf=`; empty for other words."""
+    if word.endswith((".yaml", ".yml")) or word in job_names():
+        return f"{word!r} is a job: give it as conf={word}"
+    return ""
 
 
 def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> DictConfig:

@@ -35,6 +35,22 @@ def checked(group: type[SomeGroup], values: Any) -> SomeGroup:
     raise ConfigError(_explain(group, next(unknown, found[0])))
 
 
+def no_pair(words: Sequence[str], place: int, example: str) -> str:
+    """What is said of the word at `place`, which is no `key=value`: most often a shell has cut it off the word before.
+
+    That word may be a secret, so that its key alone is named.
+    """
+    word = words[place]
+    told = f"{word!r} is not key=value (as in {example})"
+    key, equals, _ = words[place - 1].partition("=") if place else ("", "", "")
+    after = words[place + 1] if place + 1 < len(words) else ""
+    if after.startswith("="):
+        return f"{told}: leave out the blanks around ="
+    if equals and key and not key.startswith("-") and not word.startswith("-"):
+        return f"{told}; if it belongs to the value of {key}=, put quotes around all of that; --help shows the keys"
+    return f"{told}; --help shows the keys"
+
+
 def _explain(group: type[Group], mistake: ErrorDetails) -> str:
     names = [part for part in mistake["loc"] if isinstance(part, str)]  # a number is a place in a list
     path, value = ".".join(names), mistake["input"]

@@ -71,6 +71,28 @@ def test_an_unknown_door_is_refused_with_the_nearest_one(capsys: pytest.CaptureF
     assert "did you mean export?" in told
 
 
+@pytest.mark.parametrize("words", [["night.yaml"], ["run", "night.yaml"], ["run", "output=a", "night.yaml"]])
+def test_a_job_file_without_its_key_is_told_its_key(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "'night.yaml' is a job: give it as conf=night.yaml" in capsys.readouterr().err
+
+
+def test_a_job_that_is_taken_for_a_command_is_told_its_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["discover", "videos=clips"]) == 2
+    assert "'discover' is a job: give it as conf=discover" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run", "status"])
+def test_a_value_that_the_shell_cut_at_its_blank_is_to_be_quoted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "storage_options.secret=T0P", "labels"]) == 2
+    assert "to the value of storage_options.secret=, put quotes around" in (told := capsys.readouterr().err)
+    assert "T0P" not in told
+    assert main([name, "output", "=", "labels"]) == 2
+    assert "leave out the blanks around =" in capsys.readouterr().err
+    assert main([name, "output=a", "--frce"]) == 2
+    assert "quotes" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     name: str, job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
