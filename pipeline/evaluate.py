@@ -37,7 +37,7 @@ from pipeline.quality.sources import MaskSource, OutputMasks, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
 from pipeline.storage.destinations import check_folder, save_file
 from pipeline.storage.parquet import parquet_bytes
-from pipeline.text import ProgressLine, counted, say
+from pipeline.text import ProgressLine, counted, meant_several, say
 from pipeline.truth import Truth
 
 if TYPE_CHECKING:
@@ -131,6 +131,11 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
             progress.advance(part.num_videos)
     found.common.check()
     objects = found.objects()
+    if not objects.num_rows:
+        raise InputError(
+            f"{truth.side}: none of its objects shows on a frame that counts by convention={arguments.convention}, so "
+            "that nothing can be scored; a table of prompts with boxes or clicks has no masks: give one with true masks"
+        )
     summary = summarize(objects, found.hota.result() if found.hota else None)
     notes = list(_notes(found, objects, missing if arguments.missing == "skip" else ()))
     for line in _lines(arguments, found, objects, summary, notes):
@@ -164,7 +169,8 @@ def _wanted(
         raise InputError(f"{truth.side} has no masks")
     lacking = sorted(set(arguments.videos or ()).difference(known))
     if lacking:
-        raise InputError(f"videos={lacking[0]}: {truth.side} has no masks of it; it has {named(known)}")
+        hint = meant_several(lacking[0], known)
+        raise InputError(f"videos={lacking[0]}: {truth.side} has no masks of it; it has {named(known)}{hint}")
     wanted = known if arguments.videos is None else arguments.videos
     missing = sorted(set(wanted).difference(output.video_ids()))
     if missing and (arguments.missing == "refuse" or len(missing) == len(wanted)):

@@ -55,6 +55,7 @@ from pipeline.reviews.live_cycles import LiveCycles
 from pipeline.reviews.verdicts import Key, Opinion, Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.matching import folders_with
+from pipeline.text import meant_several
 
 if TYPE_CHECKING:
     import duckdb
@@ -400,6 +401,7 @@ class JobTables:
             )
         near = get_close_matches(str(video_id), islice(self.state.finished, _COMPARED_IDS), n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = meant_several(str(video_id), self.state.finished) or hint
         return NotInJob(f"{self._storage}: no finished video {video_id!r}{hint}")
 
     def _repr_html_(self) -> str:

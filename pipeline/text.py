@@ -9,7 +9,7 @@ import select
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -167,6 +167,16 @@ def one_line(text: str, most: int = 80) -> str:
     """One printable line of a text that is not ours, cut off after so many letters."""
     line = escaped(text)
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def meant_several(name: str, known: Container[str]) -> str:
+    """What is said beside a name that is unknown because it is several known ones with commas between; else nothing.
+
+    A comma does not part names by itself, because it may stand in one.
+    """
+    parts = [part.strip() for part in name.split(",")]
+    is_several = len(parts) > 1 and all(part in known for part in parts)
+    return f"; several are written as a list, in brackets: '[{','.join(parts)}]'" if is_several else ""
 
 
 def counted(count: int, noun: str) -> str:

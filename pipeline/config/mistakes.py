@@ -96,7 +96,8 @@ def _refused(key: Key, path: str, value: Any) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
     if key.bounds and is_number and not (isinstance(value, float) and key.expects.startswith("a whole")):
         return f"{path}={value:.10g}: allowed is {key.bounds}"
-    return f"{path}={_shown(value)}: expected {key.expects}"
+    example = f", as in {path}=[a,b]" if key.expects == "a list" else ""
+    return f"{path}={_shown(value)}: expected {key.expects}{example}"
 
 
 def _shown(value: Any) -> str:

@@ -25,7 +25,7 @@ from pipeline.reviews.live import names_verdict
 from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.uris import StorageOptions
 from pipeline.tables import JobTables
-from pipeline.text import BAD_VIDEOS, NO_VIDEOS_YET, counted, one_line
+from pipeline.text import BAD_VIDEOS, NO_VIDEOS_YET, counted, meant_several, one_line
 
 _GONE = "videos whose file is gone"
 _OF_BAD_VIDEOS = "tracks of videos with a track that failed, was rejected or that where= leaves out"
@@ -190,7 +190,7 @@ def _check_categories(wanted: Collection[str], known: Collection[str]) -> None:
     for name in wanted:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = meant_several(name, known) or (f"; did you mean {near[0]}?" if near else "")
             raise ConfigError(f"categories: no track is of {name!r}; there are {', '.join(sorted(known)[:20])}{hint}")
 
 

@@ -309,6 +309,8 @@ def test_a_truth_that_does_not_fit_is_named_with_the_remedy(
     message = refused([output, f"truth={folders[1]}", "videos=nope"], capsys)
     assert "videos=nope: truth=" in message
     assert "has no masks of it; it has gaps, late, seen twice" in message
+    message = refused([output, f"truth={folders[1]}", "videos=gaps,late"], capsys)
+    assert "it has gaps, late, seen twice; several are written as a list, in brackets: '[gaps,late]'" in message
     message = refused([output, f"truth={folders[1]}", "videos=[]"], capsys)
     assert "videos=[] names nothing" in message
     (tmp_path / "other.parquet").write_bytes(b"no table")
@@ -317,6 +319,18 @@ def test_a_truth_that_does_not_fit_is_named_with_the_remedy(
     pq.write_table(pa.table({"video_id": ["late"], "object_id": [1]}), tmp_path / "narrow.parquet")
     message = refused([output, f"truth={tmp_path / 'narrow.parquet'}"], capsys)
     assert "it lacks rle, frame_index or pts_seconds" in message
+
+
+def test_a_truth_in_which_no_object_shows_is_refused(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [row | {"rle": None} for row in pq.read_table(folders[1]).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(prompts, pq.read_schema(folders[1])), tmp_path / "prompts.parquet")
+    words = [f"output={folders[0]}", f"truth={tmp_path / 'prompts.parquet'}", f"to={tmp_path / 'to'}"]
+    message = refused(words, capsys)
+    assert "none of its objects shows on a frame that counts by convention=all" in message
+    assert "a table of prompts with boxes or clicks has no masks" in message
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_mask_of_the_truth_that_is_none_is_named(

@@ -25,6 +25,7 @@ from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.coco import NO_TRACK, video_and_picture
 from pipeline.inputs.boxes import FORMS, UNITS, unit_of
 from pipeline.inputs.usual_names import SIDES, USUAL
+from pipeline.text import one_line
 
 _MOST_LETTERS = 64 << 20
 """Of one field of a CSV: Python takes 131,072, and polygons and codes of masks beside a box are longer."""
@@ -86,6 +87,7 @@ def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
             if _are_numbers(table.fieldnames or ()):
                 yield from _motchallenge(table, name)
                 return
+            _check_separated(table.fieldnames or ())
             for row in table:
                 if None in row:
                     raise ValueError("it has more fields than the first line has names")
@@ -119,6 +121,15 @@ def _are_numbers(names: Sequence[str]) -> bool:
         return len(names) >= len(_MOTCHALLENGE) and all(math.isfinite(float(name)) for name in names)
     except ValueError:
         return False
+
+
+def _check_separated(names: Sequence[str]) -> None:
+    """Raises `ValueError` for a first line that is one name with other separators in it, as Excel writes in Europe."""
+    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(names) == 1 and separator in names[0]:
+            raise ValueError(
+                f"its columns are separated by {called}, and a .csv file has commas (a .tsv file has tabs)"
+            )
 
 
 def _motchallenge(table: csv.DictReader[str], name: str) -> Iterator[tuple[str, Row]]:
@@ -246,11 +257,14 @@ class RowLabels:
     def _shape(self, row: Row) -> Shape | None:
         rle = row.get(self.columns.names.get("mask_rle", ""))
         if rle:
-            return mask_of_rle(json.loads(rle) if isinstance(rle, str) else rle)
+            return mask_of_rle(
+                _of_json(rle, "mask", '{"size": [480, 640], "counts": …}') if isinstance(rle, str) else rle
+            )
         values = [row.get(name) for name in self.columns.box]
         if len(values) == 1:
             (only,) = values
-            values = json.loads(only) if isinstance(only, str) and only.strip() else list(only or ())
+            one = _of_json(only, "box", "[10, 24, 106, 120]") if isinstance(only, str) else only
+            values = list(one or ())
         if all(value in (None, "") for value in values):
             return None
         if len(values) != 4:
@@ -266,6 +280,22 @@ class RowLabels:
             return made(value)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{name} is {value!r}, {error}") from error
+
+
+def _of_json(text: str, what: str, example: str) -> Any:
+    """A list or an object that stands in one cell as JSON; None for an empty cell. Raises `ValueError` for other texts.
+
+    Programs that write what they hold as it looks, as pandas does with arrays (`[10. 24.]`), write no JSON.
+    """
+    if not text.strip():
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list | dict):
+        raise ValueError(f"its {what} is {one_line(text)!r}, and JSON is expected, as {example}")
+    return found
 
 
 def box_of(numbers: Sequence[float], form: str) -> LabelBox | None:

@@ -272,6 +272,7 @@ def test_an_export_that_was_refused_at_its_beginning_leaves_the_folder_to_anothe
     ("words", "told"),
     [
         (["format=coco", "videos=[clip-2]"], "no finished video 'clip-2'; did you mean 'clip-1'?"),
+        (["format=coco", "categories=cat,dog"], "several are written as a list, in brackets: '[cat,dog]'"),
         (["format=cocoo"], "format=cocoo: there are coco, coco_video"),
         (
             ["format=coco", "categories=[dgo]"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,22 @@ def test_a_table_without_names_is_one_of_motchallenge(tmp_path: Path) -> None:
     write(path, text + "x,1,2,3,4,5,6\n")
     with pytest.raises(InputError, match=r"det\.csv, line 3: frame is 'x', could not convert"):
         list(read_labels(str(path), "boxes"))
+
+
+@pytest.mark.parametrize(("separator", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_table_with_other_separators_than_commas_is_told_so(tmp_path: Path, separator: str, called: str) -> None:
+    text = "video_id,frame_index,x1,y1,x2,y2\nclip,0,1,2,3,4\n".replace(",", separator)
+    path = write(tmp_path / "boxes.csv", text)
+    with pytest.raises(InputError, match=rf"boxes\.csv, line 1: its columns are separated by {called}, and a \.csv"):
+        read(path, "boxes")
+
+
+@pytest.mark.parametrize("cell", ["[ 50.  26. 142. 118.]", "50 26 142 118", "7"])
+def test_a_box_that_is_no_json_is_shown_with_what_is_expected(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path / "boxes.tsv", f"video_id\tframe_index\tbox_xyxy\nclip\t0\t{cell}\n")
+    told = rf"boxes\.tsv, line 2: its box is '{re.escape(cell)}', and JSON is expected, as \[10, 24, 106, 120\]"
+    with pytest.raises(InputError, match=told):
+        read(path, "boxes")
 
 
 def test_a_format_that_is_written_and_not_read_is_named(tmp_path: Path) -> None:
