@@ -18,6 +18,7 @@ clip.frame(37)  # a picture with masks and ids, which Jupyter shows
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from pipeline.notebook.clip import Clip
 
 T = TypeVar("T")
+Place = str | os.PathLike[str]
 _MANY_SEGMENTS = 256
 _COMPARED_IDS = 100_000
 
@@ -80,7 +82,7 @@ class VideoMask:
 
 @overload
 def open(
-    uri: str,
+    uri: Place,
     storage_options: dict[str, Any] | None = None,
     *,
     same_id: SameId = "error",
@@ -89,14 +91,14 @@ def open(
 ) -> JobTables: ...
 @overload
 def open(
-    uri: list[str] | tuple[str, ...],
+    uri: list[Place] | tuple[Place, ...],
     storage_options: dict[str, Any] | None = None,
     *,
     same_id: SameId = "error",
     reviews: bool = True,
 ) -> SeveralJobs: ...
 def open(
-    uri: str | list[str] | tuple[str, ...],
+    uri: Place | list[Place] | tuple[Place, ...],
     storage_options: dict[str, Any] | None = None,
     *,
     same_id: SameId = "error",
@@ -117,15 +119,15 @@ def open(
         StorageError: the store does not answer, or denies access.
         NewerVersion: a newer version of this program has written there.
     """
-    if not isinstance(uri, str):
+    if isinstance(uri, list | tuple):
         if round is not None:
             raise ValueError("round= is that of one output: open it alone")
         if not uri:
             raise ValueError("the list of outputs is empty: give at least one, as in tables.open(['labels'])")
-        places = [place for given in uri for place in folders_with(given, LOG, storage_options)]
+        places = [place for given in uri for place in folders_with(os.fspath(given), LOG, storage_options)]
         jobs = {place: open(place, storage_options, reviews=reviews) for place in dict.fromkeys(places)}
         return SeveralJobs(jobs, same_id)
-    storage = JobStorage(uri, storage_options)
+    storage = JobStorage(os.fspath(uri), storage_options)
     state = CommitLog(storage, "reader").load()
     if state.next_entry == 0:
         raise no_job(storage)

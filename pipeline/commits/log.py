@@ -24,6 +24,7 @@ from pipeline.errors import AlreadyExists, LostOwnership, StorageError
 from pipeline.output import layout
 from pipeline.records import Outcome, Segment
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.matching import is_glob
 from pipeline.storage.uris import local_path
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,9 @@ class StaleEntry(Exception):
 def no_job(storage: JobStorage) -> FileNotFoundError:
     """The error for a place where a job is needed and no log is. On disk it says which place was meant, if it can."""
     why = f"no {layout.LOG}/ lies there, which the first run writes; give the output= of a run"
-    if storage.is_local:
+    if is_glob(storage.uri):
+        why = f"it is a glob, and one output is needed; tables.open takes globs in a list, as [{str(storage)!r}]"
+    elif storage.is_local:
         path = Path(local_path(storage.uri)).absolute()
         above = next((folder for folder in path.parents if (folder / layout.LOG).is_dir()), None)
         if above is not None:

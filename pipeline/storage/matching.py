@@ -7,12 +7,17 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
 
 
+def is_glob(uri: str) -> bool:
+    """Whether a place has a character that stands for others."""
+    return any(character in uri for character in "*?[")
+
+
 def folders_with(uri: str, name: str, storage_options: StorageOptions | None = None) -> list[str]:
     """The folders that a glob matches and in which `name` lies, as URIs, ascending; `uri` itself if it is no glob.
 
     Raises `FileNotFoundError` if there is none, and `StorageError` if the store does not answer.
     """
-    if not any(character in uri for character in "*?["):
+    if not is_glob(uri):
         return [uri]
     filesystem, path = open_filesystem(uri, storage_options)
     pattern = f"{path.rstrip('/')}/{name}"

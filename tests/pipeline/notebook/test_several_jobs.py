@@ -79,6 +79,19 @@ def test_a_glob_names_the_outputs_and_no_other_folders(nights: list[str], tmp_pa
         tables.open([str(tmp_path / "labels" / "x*")])
 
 
+def test_a_glob_outside_of_a_list_is_told_where_globs_are_taken(nights: list[str], tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"it is a glob.*tables\.open takes globs in a list, as \['.*labels/\*'\]"
+    ):
+        tables.open(str(tmp_path / "labels" / "*"))
+
+
+def test_outputs_may_be_given_as_paths(nights: list[str], tmp_path: Path) -> None:
+    assert tables.open(Path(nights[0])).videos().num_rows + tables.open(Path(nights[1])).videos().num_rows == 3
+    assert tables.open([Path(night) for night in nights]).videos().num_rows == 3
+    assert tables.open((tmp_path / "labels" / "*",)).videos().num_rows == 3
+
+
 @pytest.mark.slow
 def test_one_video_in_several_outputs_is_refused_or_the_newest_counts(nights: list[str], tmp_path: Path) -> None:
     places = [night(tmp_path, 29, a=5, d=1), *nights]
