@@ -21,6 +21,12 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 # Names of the weights that this package ships, and their folders below `model/checkpoints/`.
 BUNDLED = {"mini": "sam2.1-mini"}
 
+HUB_REMEDY = (
+    "a local folder with config.json and the weights, or fetch the repository where there is a network, as by "
+    "`hf download`, bring the Hub's cache here (HF_HOME) and set HF_HUB_OFFLINE=1"
+)
+"""What people give on a machine that the Hub does not answer, in words."""
+
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 # Large models are saved in several files, and the index says which tensor is in which.
 INDEX_NAME = "model.safetensors.index.json"
@@ -39,6 +45,14 @@ class HubAccess:
     cache_dir: str | Path | None = None
     local_files_only: bool = False
     variant: str | None = None
+
+
+def hub_answer_seconds(*, is_cached: bool) -> float:
+    """For how long the Hub is waited for. Where the cache has something of a repository, that is not as long.
+
+    The Hub's client waits for an answer without an end: a network that drops what is sent would hold a program.
+    """
+    return 3.0 if is_cached else 10.0
 
 
 def is_hub_id(source: str) -> bool:
@@ -115,13 +129,14 @@ def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:
 
     log.info("weights %s: fetching from the Hub, or from its local cache", repo)
     at = "" if access.revision is None else f" at revision {access.revision}"
+    silence = _silence(repo, access)
     try:
         folder = snapshot_download(
             repo,
             revision=access.revision,
             token=access.token,
             cache_dir=access.cache_dir,
-            local_files_only=access.local_files_only,
+            local_files_only=access.local_files_only or silence is not None,
             allow_patterns=list(file_names),
         )
     except GatedRepoError as error:
@@ -132,7 +147,30 @@ def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:
     except RepositoryNotFoundError as error:
         reason = "no such repository on the Hub, or a private one: check the id, or give a token"
         raise FileNotFoundError(f"weights {repo}: {reason}") from error
-    except Exception as error:
-        reason = f"is not in the local cache{at}, and the Hub is offline or out of reach"
-        raise FileNotFoundError(f"weights {repo}: {reason}; fetch it once, or give a folder ({error})") from error
+    except Exception as error:  # noqa: BLE001  # what went wrong first is the cause, as it may pass by itself
+        reason = f"is not in the local cache{at}, and the Hub is offline or out of reach ({_said(silence or error)})"
+        raise FileNotFoundError(f"weights {repo}: {reason}; give {HUB_REMEDY}") from (silence or error)
     return Path(folder)
+
+
+def _silence(repo: str, access: HubAccess) -> Exception | None:
+    """What went wrong where the Hub gives no answer in time; None where it gives any, and where it is not asked."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if access.local_files_only or constants.HF_HUB_OFFLINE:
+        return None
+    cached = try_to_load_from_cache(repo, CONFIG_NAME, cache_dir=access.cache_dir, revision=access.revision)
+    seconds = hub_answer_seconds(is_cached=isinstance(cached, str))
+    try:
+        HfApi(token=access.token).model_info(repo, revision=access.revision, timeout=seconds)
+    except HfHubHTTPError:
+        return None  # it is raised again where it matters
+    except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
+        return error
+    return None
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in a line, or its name where it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from model import bundled_folder, is_hub_id, weight_names
+from model import HUB_REMEDY, bundled_folder, hub_answer_seconds, is_hub_id, weight_names
 from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, StorageError
 from pipeline.records import Weights
 from pipeline.redact import redact, redact_uri
-from pipeline.storage.faults import is_from_storage
+from pipeline.storage.faults import http_status, is_from_storage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 
@@ -25,8 +26,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class Hub(Protocol):
     """What is asked of the Hub: `huggingface_hub.HfApi`, or a fake in tests."""
 
-    def model_info(self, repo_id: str, *, revision: str | None) -> Any:
-        """Facts about a repository; `sha` is the commit that a revision means."""
+    def model_info(self, repo_id: str, *, revision: str | None, timeout: float | None) -> Any:
+        """Facts about a repository; `sha` is the commit that a revision means. It may take `timeout` seconds."""
 
 
 def resolve_weights(
@@ -117,27 +118,45 @@ def _hub_commit(repository: str, revision: str | None, backoff: Backoff, hub: Hu
     from huggingface_hub import constants
 
     asked = hub or huggingface_hub.HfApi()
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")
+    is_asked_once = constants.HF_HUB_OFFLINE or cached.is_file()
 
     def commit() -> str:
-        found = asked.model_info(repository, revision=revision).sha
+        seconds = hub_answer_seconds(is_cached=is_asked_once)
+        found = asked.model_info(repository, revision=revision, timeout=seconds).sha
         if not found:
             raise ValueError("the Hub names no commit")
         return str(found)
 
-    cached = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")
-    is_asked_once = constants.HF_HUB_OFFLINE or cached.is_file()
-    what = f"asking the Hub for model.checkpoint={repository}"
     try:
         return (
-            commit() if is_asked_once else backoff.run(what, commit, check="the network, and HF_ENDPOINT if it is set")
+            commit()
+            if is_asked_once
+            else _in_time(f"asking the Hub for model.checkpoint={repository}", commit, backoff)
         )
-    except StorageError as error:
-        raise StorageError(f"{error} Or give model.checkpoint a folder, which needs no network.") from error
+    except StorageError:
+        raise
     except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
         reason = (str(error) or type(error).__name__).splitlines()[0]
     if cached.is_file():
         return cached.read_text().strip()
     raise ConfigError(
         f"model.checkpoint={repository}: neither the Hub nor its cache on this machine has it ({redact(reason)}); "
-        "check the name and the network, or give a folder"
+        f"check the name and the network; without one, give {HUB_REMEDY}"
     )
+
+
+def _in_time(what: str, commit: Callable[[], str], backoff: Backoff) -> str:
+    """What the Hub answers. One that is busy is asked again for as long as `backoff` says.
+
+    One that gives no answer at all is given up after a few seconds, because a machine without a network gets none by
+    waiting. Raises `StorageError` for both.
+    """
+    check = "the network, and HF_ENDPOINT if it is set"
+    short = replace(backoff, patience_seconds=min(backoff.patience_seconds, hub_answer_seconds(is_cached=False)))
+    try:
+        return short.run(what, commit, check=check)
+    except StorageError as error:
+        if error.__cause__ is None or http_status(error.__cause__) is None:
+            raise StorageError(f"{error} Without a network, give model.checkpoint {HUB_REMEDY}.") from error
+    return backoff.run(what, commit, check=check)

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from model.hf.config import Sam2VideoConfig
 from model.hf.model import Sam2VideoModel
@@ -21,7 +23,7 @@ from model.weights.checkpoint import read_stored_weights
 from model.weights.hub import HubAccess, snapshot
 from tests.reference.mini import mini_folder
 from tests.reference.variants import ConfigStyle, Size, Version, hf_config
-from tests.support.hub_server import COMMIT, HubServer, serve
+from tests.support.hub_server import COMMIT, HubServer, serve, silent_hub
 from tests.support.sessions import mini
 
 OTHER_COMMIT = "f" * 40
@@ -168,6 +170,35 @@ def test_revision_and_token_reach_the_hub_and_what_is_fetched_serves_offline(tmp
         assert "someone/private: has no revision 'v3'" in missing
     offline = HubAccess("v2", cache_dir=tmp_path, local_files_only=True)
     assert snapshot("someone/private", ("config.json", "model.safetensors"), offline) == folder
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Hub that takes each question and answers none."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("model.weights.hub.hub_answer_seconds", lambda *, is_cached: 0.1)
+    with silent_hub() as url:
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("silence")
+def test_a_silent_hub_does_not_hold_what_is_cached(tmp_path: Path) -> None:
+    folder = cache_mini(tmp_path, "someone/mini")
+    assert snapshot("someone/mini", ("config.json", "model.safetensors"), HubAccess(cache_dir=tmp_path)) == folder
+    assert (
+        Sam2VideoModel.from_pretrained("someone/mini", cache_dir=tmp_path).network.config.max_prompted_memories is None
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("silence")
+def test_of_a_silent_hub_the_error_says_what_to_do_without_a_network(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"out of reach \(.*timed out\); give a local folder.* HF_HUB_OFFLINE=1"
+    ):
+        snapshot("someone/mini", ("config.json", "model.safetensors"), HubAccess(cache_dir=tmp_path))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from botocore.exceptions import NoCredentialsError
 from fsspec.implementations.memory import MemoryFileSystem
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 
 import model
 from pipeline.commits.job_record import make_record
@@ -21,6 +21,7 @@ from pipeline.config.job_config import JobConfig
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError, StorageError
 from pipeline.storage.retry import Backoff
+from tests.support.hub_server import silent_hub
 
 MINI = Path(model.__file__).parent / "checkpoints" / "sam2.1-mini"
 
@@ -149,7 +150,7 @@ class OneCommit:
 
     num_asked = 0
 
-    def model_info(self, repo_id: str, *, revision: str | None) -> object:
+    def model_info(self, repo_id: str, *, revision: str | None, timeout: float | None) -> object:
         self.num_asked += 1
         return SimpleNamespace(sha="c" * 40)
 
@@ -178,7 +179,7 @@ class HubOutOfReach:
 
     num_asked = 0
 
-    def model_info(self, repo_id: str, *, revision: str | None) -> object:
+    def model_info(self, repo_id: str, *, revision: str | None, timeout: float | None) -> object:
         self.num_asked += 1
         raise ConnectError("[Errno -2] Name or service not known")
 
@@ -190,7 +191,9 @@ def test_without_a_network_the_cache_says_which_commit_a_hub_id_means(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     asked = config("model=tiny", f"model.revision={revision}")
-    with pytest.raises(StorageError, match=r"asking the Hub for .*Name or service not known.* Or give model"):
+    with pytest.raises(
+        StorageError, match=r"asking the Hub for .*Name or service not known.* give model\.checkpoint a local"
+    ):
         resolve_weights(asked, None, IMPATIENT, hub=HubOutOfReach())
     refs = tmp_path / "models--facebook--sam2.1-hiera-tiny" / "refs"
     refs.mkdir(parents=True)
@@ -198,10 +201,60 @@ def test_without_a_network_the_cache_says_which_commit_a_hub_id_means(
     assert resolve_weights(asked, None, hub=HubOutOfReach()).identity == "d" * 40, "at once, however patient"
 
 
+def test_a_hub_that_gives_no_answer_is_given_up_soon_however_patient_a_job_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patient = Backoff(patience_seconds=60.0, first_seconds=1000.0)
+    with pytest.raises(StorageError, match=r"1 times within 10 s.*local folder.* set HF_HUB_OFFLINE=1\."):
+        resolve_weights(config("model=tiny"), None, patient, hub=HubOutOfReach())
+
+
+class BusyHub(OneCommit):
+    """The Hub, which is busy once."""
+
+    def model_info(self, repo_id: str, *, revision: str | None, timeout: float | None) -> object:
+        found = super().model_info(repo_id, revision=revision, timeout=timeout)
+        if self.num_asked == 1:
+            error = OSError("429 Client Error")
+            error.response = SimpleNamespace(status_code=429)  # type: ignore[attr-defined]
+            raise error
+        return found
+
+
+def test_a_busy_hub_is_waited_for_as_long_as_a_job_is_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub, patient = BusyHub(), Backoff(patience_seconds=60.0, first_seconds=1000.0)
+    assert resolve_weights(config("model=tiny"), None, patient, hub=hub).identity == "c" * 40
+    assert hub.num_asked == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_a_hub_that_takes_the_question_and_is_silent_does_not_hold_a_job(
+    is_cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("pipeline.driver.weights.hub_answer_seconds", lambda *, is_cached: 0.1)
+    asked = config("model=tiny")
+    with silent_hub() as url:
+        if is_cached:
+            refs = tmp_path / "models--facebook--sam2.1-hiera-tiny" / "refs"
+            refs.mkdir(parents=True)
+            (refs / "main").write_text("d" * 40)
+            assert resolve_weights(asked, None, IMPATIENT, hub=HfApi(url)).identity == "d" * 40
+            return
+        with pytest.raises(StorageError, match=r"ReadTimeout.* give model\.checkpoint a local folder"):
+            resolve_weights(asked, None, IMPATIENT, hub=HfApi(url))
+
+
 class NothingFound:
     """The Hub, which does not know a repository."""
 
-    def model_info(self, repo_id: str, *, revision: str | None) -> object:
+    def model_info(self, repo_id: str, *, revision: str | None, timeout: float | None) -> object:
         raise FileNotFoundError("404")
 
 
