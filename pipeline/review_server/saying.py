@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.errors import StorageError
+from pipeline.errors import InputError, StorageError
 from pipeline.review_server.answers import ReviewError
 from pipeline.review_server.bounded import Bounded
 from pipeline.review_server.snapshot import from_text
@@ -26,11 +26,16 @@ Answer = dict[str, Any]
 
 
 class Speaker:
-    """Writes verdicts of the page, each once: the page sends one again where it has not heard that it was saved."""
+    """Writes verdicts of the page, each once: the page sends one again where it has not heard that it was saved.
+
+    The id by which it is known is written with it, because a server that was killed before it answered is another one
+    when the verdict comes again.
+    """
 
     def __init__(self, state: ReviewState) -> None:
         self._state = state
         self._answers: Bounded[str, Answer] = Bounded(_REMEMBERED)
+        self._doubted: Bounded[str, bool] = Bounded(_REMEMBERED)  # the store gave no answer, and may have taken them
         # Two pages of one browser may send the same verdict in one moment. By its id the second waits for the first.
         self._saying = [threading.Lock() for _ in range(64)]
 
@@ -41,11 +46,23 @@ class Speaker:
         """
         once = text_of(body, "id", 100)
         if not once:
-            return self._said(body)
+            return self._said(body, "")
         with self._saying[hash(once) % len(self._saying)]:
-            return self._answers.get(once) or self._answers.put(once, self._said(body))
+            found = self._answers.get(once) or self._said_before(body, once) or self._said(body, once)
+            return self._answers.put(once, found)
 
-    def _said(self, body: Mapping[str, Any]) -> Answer:
+    def _said_before(self, body: Mapping[str, Any], once: str) -> Answer | None:
+        """The answer for a verdict that is written already; None if it is not."""
+        key = key_of(body)
+        if self._doubted.get(once):
+            try:
+                self._state.noted(self._state.book.look())
+            except (StorageError, InputError) as error:
+                raise ReviewError(f"not saved: {error}", 503) from error
+        found = self._state.book.said_as(once, key)
+        return None if found is None else self._answer(key, *found)
+
+    def _said(self, body: Mapping[str, Any], once: str) -> Answer:
         key, reviewer = key_of(body), self.reviewer(body)
         verdict = body.get("verdict")
         if verdict not in VERDICTS[1:]:
@@ -68,14 +85,20 @@ class Speaker:
             "frame_index": _frame(body),
             "comment": text_of(body, "comment", MOST_LETTERS) or None,
             "category": text_of(body, "category", MOST_LETTERS) or None,
+            "said_id": once or None,
         }
         try:
             said, before = self._state.book.write(row)
         except StorageError as error:
+            self._doubted.put(once, True)
             raise ReviewError(f"not saved: {error}", 503) from error
         self._state.noted({key})
         # The verdict is safe now. The page hears at once where the job has labeled the video again meanwhile.
         self._state.look(_FRESH_SECONDS)
+        return self._answer(key, said, before)
+
+    def _answer(self, key: Key, said: Said, before: Said | None) -> Answer:
+        """What the page hears of a verdict that is written, and of the one that counted before."""
         return {
             "path": said.path,
             "replaced": None if before is None else in_json(before),

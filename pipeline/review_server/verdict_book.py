@@ -59,6 +59,14 @@ class VerdictBook:
         """What was said of a track and not taken back, in the order of time. An undo takes back the last one."""
         return standing_verdicts(self.history(key))
 
+    def said_as(self, said_id: str, key: Key) -> tuple[Said, Said | None] | None:
+        """What was said of a track with this `said_id`, by any server, and what counted before; None if nothing was."""
+        history = self.history(key)
+        for place, one in enumerate(history):
+            if one.row["said_id"] == said_id:
+                return one, counting_verdict(history[:place])
+        return None
+
     def keys(self) -> list[Key]:
         """All tracks of which something was said."""
         with self._lock:

@@ -130,8 +130,13 @@ def counting_verdict(said: Iterable[Said]) -> Said | None:
 
 
 def said_again(row: Row) -> dict[str, Any]:
-    """A row that counts again, of the labels that its reviewer saw: they may be earlier ones than those of now."""
-    return {**row, "labeled_at": row["labeled_at"] or row["reviewed_at"]}
+    """A row that counts again, of the labels that its reviewer saw: they may be earlier ones than those of now.
+
+    The page that has said it first has not sent this one, so that it has no `said_id`.
+    """
+    again = {**row, "labeled_at": row["labeled_at"] or row["reviewed_at"]}
+    again.pop("said_id", None)
+    return again
 
 
 def _is_same_verdict(first: Said, second: Said) -> bool:

@@ -39,6 +39,7 @@ VERDICTS = pa.schema(
         pa.field("comment", pa.string()),
         pa.field("category", pa.string()),  # what the reviewer says that the object is; null: what it was before
         pa.field("handout", pa.string()),  # where it was said: what was handed out to another program; null: not there
+        pa.field("said_id", pa.string()),  # by which a page sends it once more where it has heard no answer
     ]
 )
 """One row for each time that somebody said something of a track."""

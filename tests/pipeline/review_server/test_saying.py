@@ -50,6 +50,46 @@ def test_what_is_sent_again_is_written_once(client: Client, output: str) -> None
     assert client.say("clip-1", 3, "accept", id="x-2") != first
 
 
+def test_what_a_killed_server_has_written_and_not_answered_is_not_written_again(output: str) -> None:
+    """The page sends it again to the server that takes its place. It was written twice, and took two undos."""
+    with reviewing(output) as killed:
+        killed.say("clip-1", 3, "reject", reviewer="bob")
+        lost = killed.say("clip-1", 3, "accept", id="x-1")
+    with reviewing(output) as client:
+        assert client.say("clip-1", 3, "accept", id="x-1") == lost
+        assert lost["replaced"]["verdict"] == "reject"
+        assert len(written(output)) == 2
+        track = {"video_id": "clip-1", "object_id": 3, "path": lost["path"]}
+        assert client.post("api/undo", track)["current"]["verdict"] == "reject"
+
+
+def test_a_verdict_that_counts_again_after_an_undo_is_not_what_was_sent(output: str) -> None:
+    with reviewing(output) as killed:
+        first = killed.say("clip-1", 3, "accept", id="x-1")
+        second = killed.say("clip-1", 3, "reject", id="x-2")
+        killed.post("api/undo", {"video_id": "clip-1", "object_id": 3, "path": second["path"]})
+    with reviewing(output) as client:
+        assert client.say("clip-1", 3, "accept", id="x-1")["path"] == first["path"]
+        assert client.say("clip-1", 3, "reject", id="x-2")["path"] == second["path"], "an undo does not say it anew"
+        assert client.said() == {("clip-1", 3): "accept"}
+
+
+def test_a_verdict_that_a_store_has_taken_without_an_answer_is_not_written_again(output: str) -> None:
+    with reviewing(output) as client:
+        create = client.state.storage.create
+
+        def in_vain(path: str, data: bytes) -> None:
+            create(path, data)
+            raise StorageError("no answer within 60 s")
+
+        client.state.storage.create = in_vain  # type: ignore[method-assign]
+        assert "no answer" in client.say("clip-1", 3, "accept", 503, id="x-1")["error"]
+        client.state.storage.create = create  # type: ignore[method-assign]
+        told = client.say("clip-1", 3, "accept", id="x-1")
+        assert [path for path, _ in read_verdict_files(JobStorage(output))] == [told["path"]]
+        assert client.said() == {("clip-1", 3): "accept"}
+
+
 @pytest.mark.slow
 def test_what_two_pages_of_a_browser_send_in_one_moment_is_written_once(client: Client, output: str) -> None:
     write, told = client.state.book.write, []
