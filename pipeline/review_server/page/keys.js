@@ -31,8 +31,21 @@ const ALSO = { ArrowDown: "next", ArrowUp: "previous" };
 const SHOWN = { " ": "space", ArrowRight: "→", ArrowLeft: "←" };
 const OFTEN = new Set(["forth", "back", "next", "previous"]); // a key that is held does these again and again
 
+/**
+ * Tells whether a key presses the button that somebody has reached by Tab. Enter and space are its own then, as everywhere,
+ * whatever they mean where nothing has the focus. One that was clicked keeps the focus too, and leaves the keys to the page.
+ */
+function watchTab() {
+  let isTab = false, reached = null;
+  addEventListener("keydown", event => { isTab = event.key === "Tab"; }, true);
+  addEventListener("pointerdown", () => { isTab = false; reached = null; }, true);
+  addEventListener("focusin", event => { reached = isTab ? event.target.closest("button") : null; }, true);
+  return event => ["Enter", " "].includes(event.key) && reached !== null && event.target === reached;
+}
+
 /** Call `act[name](event)` for the keys; `takes(event)` says whether a mode has taken one. */
 export function listen(act, takes) {
+  const isPress = watchTab();
   const names = { ...Object.fromEntries(KEYS.map(([key, name]) => [key, name])), ...ALSO };
   addEventListener("keydown", event => {
     const field = event.target.closest?.("input, select, textarea");
@@ -45,6 +58,10 @@ export function listen(act, takes) {
     }
     // A window that was just closed keeps the focus until the page is drawn again: a key that comes at once is the page's.
     if (event.target.closest?.("dialog[open]")) return;
+    if (isPress(event)) {
+      if (event.repeat) event.preventDefault(); // a key that is held presses once
+      return;
+    }
     if (takes(event)) {
       event.preventDefault();
       return;

@@ -245,6 +245,53 @@ def test_who_hears_the_page_hears_what_buttons_do_which_track_is_chosen_and_what
         assert seen.complaints == []
 
 
+def tab_to(page: Page, button: str) -> None:
+    """Go on by the Tab key until a button has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == button:
+            return
+    raise AssertionError(f"the Tab key does not reach {button}")
+
+
+def test_a_button_that_was_reached_by_tab_is_pressed_by_enter_and_space_in_fix_mode_too(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page)
+        expect(page.locator("#where")).to_contain_text("frame")
+        page.keyboard.press("f")
+        page.wait_for_selector("#panel[data-state=open]")
+        for key, shown in (("Enter", "masks: this"), ("Space", "masks: outline")):
+            tab_to(page, "shown")
+            page.keyboard.press(key)
+            expect(page.locator("#shown")).to_have_text(shown)
+        assert made_up.saved == [], "enter has pressed the button, and saved nothing"
+        expect(page.locator("#play")).to_have_text("▶")
+        page.keyboard.press("Enter")  # the button has lost the focus by its press
+        expect(page.locator(".fix-note")).to_contain_text("Saved")
+        tab_to(page, "fix")
+        page.keyboard.press("Enter")
+        expect(page.locator("#panel")).to_be_hidden()
+        tab_to(page, "skip")
+        page.keyboard.press("Space")
+        expect(page.locator("#progress")).to_contain_text("1 skip")
+        assert seen.complaints == []
+
+
+def test_a_button_that_was_clicked_leaves_space_to_the_player(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        expect(page.locator("#where")).to_contain_text("frame")
+        page.locator("#speed").click()
+        expect(page.locator("#speed")).to_have_text("2×")
+        page.keyboard.press("End")
+        page.keyboard.press("Space")
+        expect(page.locator("#speed")).to_have_text("2×")
+        expect(page.locator("#play")).not_to_have_text("▶")
+        page.keyboard.press("Space")
+        assert seen.complaints == []
+
+
 SAME_BOX = """([name, box]) => {
   const now = document.querySelector(name).getBoundingClientRect();
   return ["x", "y", "width", "height"].every(side => now[side] === box[side]);
