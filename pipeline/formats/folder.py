@@ -176,7 +176,10 @@ class ExportFolder:
             mark = PurePosixPath(name).parts[0]
             is_another = name == MANIFEST or bool(self.parts_done().streams)
             return _Found(before, is_another, remains=remains, deleted=tuple(sorted(there, key=mark.__eq__)))
-        if names := [name for name in self.storage.names_below() if name != PARTS]:
+        names = [name for name in self.storage.names_below() if name != PARTS]
+        if MANIFEST in names:
+            return self._look(identity, overwrite)  # an export has ended between the two looks at its documents
+        if names:
             raise ConfigError(
                 f"to={self.storage}: holds {_few(names)} of others: name a folder that is empty or does not exist"
             )

@@ -99,6 +99,23 @@ def test_an_export_that_overwrites_another_one_keeps_a_third_one_out(drawn: Draw
     assert files_of_export(to) == _alone(drawn, tmp_path / "alone", OTHER)
 
 
+def test_an_export_that_ends_at_this_very_moment_is_not_taken_for_files_of_others(
+    drawn: DrawnJob, tmp_path: Path
+) -> None:
+    to = tmp_path / "to"
+
+    class Late(QuickStorage):
+        """The other one writes its manifest and goes when this one has looked for it."""
+
+        def read_existing(self, paths: list[str]) -> list[bytes | None]:
+            found = super().read_existing(paths)
+            if paths == ["manifest.json"] and not to.exists():
+                export(coco_job(drawn.uri, QuickStorage(str(to))), PART_MASKS, False)
+            return found
+
+    assert export(coco_job(drawn.uri, Late(str(to))), PART_MASKS, False).was_there
+
+
 def test_an_export_that_was_killed_here_keeps_nobody_out(drawn: DrawnJob, tmp_path: Path, ended_process: int) -> None:
     to = tmp_path / "to"
     _mark(to, ended_process)
