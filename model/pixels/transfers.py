@@ -12,6 +12,8 @@ Legend: F frames, H, W pixels of frames of one size.
 
 from __future__ import annotations
 
+import functools
+import logging
 import queue
 import threading
 import weakref
@@ -20,6 +22,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 
 def is_pinned_for(device: torch.device) -> bool:
@@ -31,10 +35,38 @@ def on_device(values: Any, device: torch.device, dtype: torch.dtype | None = Non
     """`torch.tensor(values, dtype, device)` of a few numbers, or a tensor of the host brought there."""
     host = values if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
     if is_pinned_for(device) and host.device.type == "cpu":
-        host = host.contiguous().pin_memory()
+        host = _pinned_copy(host)
     there = host.to(device, non_blocking=True)
     # Converted there: torch would convert on the host, in memory that is not pinned.
     return there if dtype is None else there.to(dtype)
+
+
+def _pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """New pinned memory, or ordinary memory if the host has no more that can be pinned: then copies wait."""
+    try:
+        return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
+    except RuntimeError as error:
+        _tell_of_refusal(str(error).splitlines()[0])
+        return torch.empty(tuple(shape), dtype=dtype)
+
+
+def _pinned_copy(host: Tensor) -> Tensor:
+    host = host.contiguous()
+    try:
+        return host.pin_memory()
+    except RuntimeError as error:
+        _tell_of_refusal(str(error).splitlines()[0])
+        return host
+
+
+@functools.lru_cache(maxsize=8)  # once for each error
+def _tell_of_refusal(error: str) -> None:
+    """A host may limit the memory that a process pins. If the device itself is broken, its next operation says so."""
+    _log.warning(
+        "the host refuses pinned memory (%s): copies to and from the GPU make the host wait; "
+        "give the process more, by `ulimit -l` or the memory limit of its container",
+        error,
+    )
 
 
 MAX_PINNED_BYTES = 2 << 30
@@ -53,7 +85,9 @@ def put_away(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = N
     tensor = tensor if dtype is None else tensor.to(dtype)
     if not is_pinned_for(tensor.device) or device.type != "cpu" or _num_pinned_bytes + tensor.nbytes > MAX_PINNED_BYTES:
         return tensor.to(device)
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host = _pinned(tensor.shape, tensor.dtype)
+    if not host.is_pinned():
+        return host.copy_(tensor)
     _count_pinned(host.nbytes)
     weakref.finalize(host, _count_pinned, -host.nbytes).atexit = False
     return host.copy_(tensor, non_blocking=True)
@@ -78,7 +112,7 @@ def upload(frames: Sequence[Tensor], device: torch.device) -> Tensor:
     for row, frame in zip(there, frames, strict=True):
         needs_pinning = frame.device.type == "cpu" and not frame.is_pinned()
         # A copy to pinned memory keeps strides. From strides that are not the row's, torch copies twice more and waits.
-        row.copy_(frame.contiguous().pin_memory() if needs_pinning else frame, non_blocking=True)
+        row.copy_(_pinned_copy(frame) if needs_pinning else frame, non_blocking=True)
     return there
 
 
@@ -104,8 +138,8 @@ def download(tensor: Tensor) -> Download:
     """Begins to copy a tensor to the host."""
     if not is_pinned_for(tensor.device):
         return Download(tensor, None)
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
+    host = _pinned(tensor.shape, tensor.dtype)
+    host.copy_(tensor, non_blocking=host.is_pinned())
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream(tensor.device))
     return Download(host, event)
@@ -154,7 +188,10 @@ class FrameBuffers:
     def refill(self) -> None:
         """Allocate buffers in place of those whose frames are gone, or free those that are too many."""
         while (num_lacking := self._num_reserved - self._free.qsize() - len(self._waiting)) > 0:
-            self._free.put(self._new())
+            buffer = _pinned(self._shape, torch.uint8)
+            if not buffer.is_pinned():
+                return  # frames stay where they are
+            self._free.put(buffer)
         try:
             for _ in range(-num_lacking):
                 self._free.get_nowait()
@@ -182,6 +219,3 @@ class FrameBuffers:
             return self._free.get_nowait()
         except queue.Empty:
             return None
-
-    def _new(self) -> Tensor:
-        return torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)

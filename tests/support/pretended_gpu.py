@@ -79,11 +79,13 @@ class OnDevice(Tensor):
 class PretendedGpu:
     """What the program did with the device. `waits` counts operations for which the host waited.
 
-    `pinned_late` counts, by shape, what the program copied to pinned memory when it needed it on the device.
+    `pinned_late` counts, by shape, what the program copied to pinned memory when it needed it on the device. With
+    `refuses_pinned` the host has no memory that can be pinned.
     """
 
     waits: Counter[str] = field(default_factory=Counter)
     pinned_late: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    refuses_pinned: bool = False
     _thread: int = field(default_factory=threading.get_ident)
     _pinned: WeakValueDictionary[int, Tensor] = field(default_factory=WeakValueDictionary)
     _copies: list[Callable[[], object]] = field(default_factory=list)
@@ -239,9 +241,11 @@ class PretendedGpu:
             return not isinstance(args[0], OnDevice) and self._is_pinned(args[0])
         assert not any(isinstance(one, OnDevice) for one in args), "memory of the device cannot be pinned"
         made: Tensor
+        if name.endswith("pin_memory") and self._is_pinned(args[0]):
+            return args[0]
+        if self.refuses_pinned:
+            raise RuntimeError("CUDA error: OS call failed or operation not supported on this OS")
         if name.endswith("pin_memory"):
-            if self._is_pinned(args[0]):
-                return args[0]
             self.pinned_late[tuple(args[0].shape)] += 1
         made = args[0].clone() if name.endswith("pin_memory") else func(*args, **{**kwargs, "pin_memory": False})
         self._pinned[made.untyped_storage().data_ptr()] = made

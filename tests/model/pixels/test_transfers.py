@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.pixels import transfers
 from model.pixels.transfers import FrameBuffers, download, on_device, put_away, settle, upload
 from tests.support.gpus import Gpu
 from tests.support.pretended_gpu import pretended_gpu
@@ -97,6 +98,24 @@ def test_pixels_of_any_layout_are_pinned_in_the_layout_of_the_device(layout: str
             alone = on_device(frame, torch.device("cuda"))
         assert torch.equal(there.cpu(), torch.stack([frame, frame]))
         assert torch.equal(alone.cpu(), frame)
+
+
+def test_a_host_that_refuses_pinned_memory_is_told_of_once_and_copies_wait(caplog: pytest.LogCaptureFixture) -> None:
+    frames, device = small_frames(3), torch.device("cuda")
+    transfers._tell_of_refusal.cache_clear()
+    with pretended_gpu() as gpu:
+        gpu.refuses_pinned = True
+        buffers = FrameBuffers((2, 2, 3), device, count=2)
+        assert buffers.fill(frames[0]) is frames[0]
+        there = upload(frames, device)
+        assert download(there).result().tolist() == torch.stack(frames).tolist()
+        kept = put_away(there, CPU)
+        assert kept.tolist() == on_device([frame.tolist() for frame in frames], device).tolist()
+        gpu.refuses_pinned = False  # others have given some back
+        buffers.refill()
+        assert buffers.fill(frames[0]).is_pinned()
+    assert (buffers.num_filled, buffers.num_missed) == (1, 1)
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == ["the host refuses pinned memory"]
 
 
 def test_on_a_gpu_no_copy_makes_the_host_wait(gpu: Gpu) -> None:
