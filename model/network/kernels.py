@@ -50,7 +50,9 @@ _MAX_KEYS_FOR_BATCHES = {torch.bfloat16: _MIN_KEYS_FOR_BLOCKS - 1, torch.float32
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 131072}
 # Memory tokens, over all objects, in one batch: 32 objects with full memories of the released size. The memory
 # attention takes about 3 kB of the device for each of them, and an object with 300 prompted frames has 1.2 million.
-_MEMORY_TOKENS_PER_BATCH = 32 * (7 * 4096 + 16 * 4)
+# The rest of the network takes as much for an object as two more memories.
+MEMORIES_OF_THE_REST = 2
+_MEMORY_TOKENS_PER_BATCH = 32 * ((7 + MEMORIES_OF_THE_REST) * 4096 + 16 * 4)
 # On a GPU, torch's attention kernels by the least compute capability, in order of preference. Left to itself, torch
 # takes cuDNN's in some releases: it plans anew, for some 30 ms of the host, for each number of keys, and a memory that
 # fills has another number at each frame. Flash takes no mask and no float32, and then the next one is taken. Not
@@ -114,7 +116,7 @@ def objects_per_batch(device: torch.device, tokens_of_map: int) -> int:
 
 
 def memory_tokens_per_batch() -> int:
-    """How many memory tokens share a batch, unless an object has more by itself."""
+    """How many memory tokens share a batch, unless an object has more by itself; `MEMORIES_OF_THE_REST` are counted."""
     return _MEMORY_TOKENS_PER_BATCH
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.network.config import MASK_BIAS, MASK_SCALE, Sam2Config
 from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
-from model.network.kernels import with_our_kernels
+from model.network.kernels import MEMORIES_OF_THE_REST, with_our_kernels
 from model.network.layers import Constants, Linear, Mlp, Product, sine_position_1d, sine_position_2d, wide
 from model.network.mask_decoder import DecoderProducts
 from model.network.memory_attention import LayerProducts, Memories, MemoryAttention, rope_table
@@ -76,8 +76,9 @@ class Sam2(Sam2Image):
             torch.cuda.empty_cache()
 
     def _length(self, num_memories: int, num_pointers: int) -> int:
-        """Memory tokens of one object."""
-        return num_memories * self.config.grid_size**2 + num_pointers * self.config.hidden_dim // self.config.memory_dim
+        """Memory tokens of one object, and those that stand for the rest of the network."""
+        num_maps = num_memories + MEMORIES_OF_THE_REST
+        return num_maps * self.config.grid_size**2 + num_pointers * self.config.hidden_dim // self.config.memory_dim
 
     @torch.inference_mode()
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:

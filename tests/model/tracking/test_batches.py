@@ -69,3 +69,11 @@ def test_a_batch_is_bounded_by_memory_tokens() -> None:
         model = Sam2(named_config("tiny"))
     assert [model.objects_with_memories(n, k) for n, k in ((1, 1), (7, 16), (56, 65), (306, 315))] == [32, 32, 4, 1]
     assert small().objects_with_memories(7, 16) == small().objects_per_batch  # a CPU's batches are smaller anyway
+
+
+def test_what_did_not_fit_with_few_memories_leaves_room_for_batches_with_many() -> None:
+    """With one memory, most of what an object takes is not its memory."""
+    with torch.device("meta"):
+        model = Sam2(named_config("tiny"))
+    model.halve_batches(32, 1, 1)
+    assert [model.objects_with_memories(n, k) for n, k in ((1, 1), (2, 2), (7, 16))] == [16, 11, 5]
