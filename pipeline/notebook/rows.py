@@ -147,7 +147,9 @@ class Rows:
         yield from self.scanner(columns, filter, **options).to_batches()
 
     def head(self, num_rows: int = 5) -> pa.Table:
-        """The first of them."""
+        """The first of them. Raises `ValueError` for a number below 0, for which Arrow gives a table of -1 rows."""
+        if num_rows < 0:
+            raise ValueError(f"head({num_rows}): give how many of the first rows, 0 or more")
         return self._up_to_date(lambda: self.scanner(batch_size=max(1, num_rows)).head(num_rows))
 
     def count_rows(self, filter: ds.Expression | None = None) -> int:

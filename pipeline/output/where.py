@@ -62,9 +62,16 @@ def condition(where: Condition, schema: pa.Schema) -> pc.Expression:
     """A condition on rows of `schema` as Arrow takes it for a filter; an expression of Arrow is returned as it is.
 
     Numbers become those of their column, so that statistics of files can rule out rows and `predicted_iou = 0.9` finds
-    the float32 that is nearest to 0.9. Raises `WrongCondition`.
+    the float32 that is nearest to 0.9. Raises `WrongCondition`, and `TypeError` for what is neither.
     """
-    return where if isinstance(where, pc.Expression) else _Parser(where, schema).parse()
+    if isinstance(where, pc.Expression):
+        return where
+    if not isinstance(where, str):
+        raise TypeError(
+            f"where= is a {type(where).__module__}.{type(where).__name__}: give a text, as where='area > 100', or an "
+            "expression of pyarrow.compute"
+        )
+    return _Parser(where, schema).parse()
 
 
 def columns_of(expression: pc.Expression | None, schema: pa.Schema) -> set[str]:

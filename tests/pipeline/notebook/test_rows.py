@@ -90,6 +90,15 @@ def test_what_does_not_fit_is_named_before_anything_is_read(job: tables.JobTable
 
 
 @pytest.mark.slow
+def test_a_head_of_fewer_than_no_rows_and_a_condition_of_another_library_are_refused(job: Any) -> None:
+    with pytest.raises(ValueError, match=r"head\(-1\): give how many"):
+        job.masks().head(-1)
+    assert job.masks().head(0).num_rows == 0
+    for ask in (job.masks, job.tracks, job.videos, job.masks().filter):
+        with pytest.raises(TypeError, match=r"where= is a polars.*Expr: give a text, as where='area > 100', or"):
+            ask(where=polars.col("num_masks") > 1)
+
+
 def test_a_query_sees_all_three_tables(filmed: Filmed, job: tables.JobTables) -> None:
     query = """select t.category, count(*) as n, sum(m.area)::int as area from masks m
         join tracks t using (video_id, object_id) join videos v using (video_id)
