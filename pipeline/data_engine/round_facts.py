@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 
 _VIDEOS_AT_A_TIME = 32
+_MASKS_AT_A_TIME = 30_000
 _SAID = ("video_id", "object_id", "verdict", "reviewer", "is_audit", "seconds", "frame_index", "comment")
 """Columns by which an undo's copy of a verdict is known; it may have another category and another `labeled_at`."""
 _BAD = (Verdict.REJECT, Verdict.FIX)
@@ -267,22 +269,21 @@ def _changed(former: JobTables, job: JobTables, made: Mapping[Key, int], most: i
     again = sorted(key for key, num_masks in made.items() if num_masks and key in before)
     drawn = lots((video_id for video_id, _ in again), (object_id for _, object_id in again), seed=0)
     chosen = [key for _, key in sorted(zip(drawn.tolist(), again, strict=True))[:most]]
-    ious = dict(_ious(former, job, chosen))
+    ious = dict(_ious(former, job, {key: made[key] for key in chosen}))
     if not ious:
         return None
     worst = min(ious, key=lambda key: ious[key])
     return Changed(len(again), len(ious), sum(ious.values()) / len(ious), worst, ious[worst])
 
 
-def _ious(former: JobTables, job: JobTables, keys: Iterable[Key]) -> Iterator[tuple[Key, float]]:
-    """The mean IoU of the masks of each of these objects with its former ones. Memory holds a few videos at a time."""
-    wanted: dict[str, set[int]] = defaultdict(set)
-    for video_id, object_id in keys:
-        wanted[video_id].add(object_id)
-    remaining = iter(sorted(wanted))
-    while some := list(islice(remaining, _VIDEOS_AT_A_TIME)):
-        sides = [_masks(side, some, wanted) for side in (former, job)]
-        for video_id in some:
+def _ious(former: JobTables, job: JobTables, num_masks: Mapping[Key, int]) -> Iterator[tuple[Key, float]]:
+    """The mean IoU of the masks of each of these objects with its former ones. `num_masks` are how many each has.
+
+    Memory holds those of a few objects at a time, whatever else their videos have.
+    """
+    for wanted in _groups(num_masks):
+        sides = [_masks(side, wanted) for side in (former, job)]
+        for video_id in wanted:
             before, now = (side.get(video_id) for side in sides)
             if before is None or now is None:
                 continue
@@ -295,8 +296,25 @@ def _ious(former: JobTables, job: JobTables, keys: Iterable[Key]) -> Iterator[tu
                     yield (video_id, int(row["object_id"])), row["iou_mean"]
 
 
-def _masks(job: JobTables, video_ids: Sequence[str], wanted: Mapping[str, set[int]]) -> dict[str, VideoMasks]:
-    rows = job.masks(video_ids, columns=ROWS.names, rejected=True).to_table()
-    keys = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
-    is_wanted = pa.array([object_id in wanted[video_id] for video_id, object_id in keys], pa.bool_())
-    return {video.video_id: video for video in by_video(as_rows(rows.filter(is_wanted), "rle", "output="), "output=")}
+def _groups(num_masks: Mapping[Key, int]) -> Iterator[dict[str, set[int]]]:
+    """Objects by video, of a few videos at a time, with about so many masks as one may have."""
+    wanted: dict[str, set[int]] = defaultdict(set)
+    total = 0
+    for video_id, object_id in sorted(num_masks):
+        is_new = video_id not in wanted
+        if is_new and (total >= _MASKS_AT_A_TIME or len(wanted) == _VIDEOS_AT_A_TIME):
+            yield wanted
+            wanted, total = defaultdict(set), 0
+        wanted[video_id].add(object_id)
+        total += num_masks[video_id, object_id]
+    if wanted:
+        yield wanted
+
+
+def _masks(job: JobTables, wanted: Mapping[str, set[int]]) -> dict[str, VideoMasks]:
+    of_one = [
+        (pc.field("video_id") == video_id) & pc.field("object_id").isin(pa.array(sorted(object_ids), pa.int64()))
+        for video_id, object_ids in wanted.items()
+    ]
+    rows = job.masks(list(wanted), columns=ROWS.names, where=reduce(or_, of_one), rejected=True).to_table()
+    return {video.video_id: video for video in by_video(as_rows(rows, "rle", "output="), "output=")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.commits.read_rounds import RoundEntries
+from pipeline import tables
+from pipeline.commits.read_rounds import RoundEntries, read_rounds
 from pipeline.data_engine.another_round import ErrorLeft, Unseen, another_round, error_left
 from pipeline.data_engine.audit import Rate
-from pipeline.data_engine.round_facts import Changed, Labeled, Looked, Round, looked_at
+from pipeline.data_engine.round_facts import Changed, Labeled, Looked, Round, looked_at, read_facts
+from pipeline.notebook.rows import Rows
 from pipeline.review_server.verdict_book import VerdictBook
 from pipeline.reviews.corrections import write_corrections
 from pipeline.rounds import door
@@ -291,3 +294,34 @@ def test_what_is_not_known_any_more_is_said(tmp_path: Path, capsys: pytest.Captu
 def test_a_place_without_a_job_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door([f"output={tmp_path}/none"]) == 2
     assert "holds no job" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_of_the_videos_with_objects_to_compare_no_other_objects_are_read(tmp_path: Path) -> None:
+    """Up to 32 videos were read with all that they have, for one object of each."""
+    job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
+    box, moved = np.zeros((48, 64), bool), np.zeros((48, 64), bool)
+    box[:, :20] = moved[:, 10:30] = True
+    masks = {(object_id, frame): box for object_id in range(9) for frame in range(4)}
+    videos = [DrawnVideo(name, dict.fromkeys(range(9)), 4, masks=masks) for name in "abc"]
+    job.commit(*videos)
+    job.begin("a", "b", "c")
+    again = [replace(video, masks=masks | {(2, frame): moved for frame in range(4)}) for video in videos]
+    job.commit(*again, kept=[(name, object_id) for name in "abc" for object_id in range(9) if object_id != 2])
+    num_read = []
+
+    class Watched(tables.JobTables):
+        def masks(self, *args: Any, **options: Any) -> Rows:
+            rows = super().masks(*args, **options)
+            num_read.append(rows.count_rows())
+            return rows
+
+    state = tables.open(job.storage.uri).state
+    first, second = read_facts(
+        job.storage, read_rounds(job.storage, state), lambda number: Watched(job.storage, state, round=number), 200
+    )
+    assert first.changed is None
+    assert second.changed is not None
+    assert (second.changed.num_objects, second.changed.num_compared) == (3, 3)
+    assert second.changed.iou_mean == pytest.approx(1 / 3)
+    assert num_read == [3 * 4, 3 * 4]
