@@ -17,7 +17,7 @@ from pipeline.records import BAD, Status
 from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
 
-_MOST_KEPT = 100
+_MOST_KEPT, _FEWEST_KEPT = 100, 8
 _KEPT_FOR = timedelta(days=35)
 
 
@@ -126,12 +126,13 @@ def write_last_run(storage: JobStorage, document: RunDocument) -> None:
     storage.replace(LAST_RUN, document.to_json(indent=2))
 
 
-def runs_since(storage: JobStorage, since: datetime) -> list[RunDocument]:
-    """The ends of earlier runs that began then or later, in order. Those that cannot be read are left out.
+def runs_since(storage: JobStorage, since: datetime, before: datetime) -> list[RunDocument]:
+    """The ends of runs that began at `since` or later and before another time, in order.
 
-    Raises `StorageError` if the store does not answer.
+    Those that cannot be read are left out. One that says that it began later was written by a clock that ran ahead: it
+    would be the night before each of the nights to come. Raises `StorageError` if the store does not answer.
     """
-    paths = [path for path, started in _past(storage).items() if started >= since]
+    paths = [path for path, started in _past(storage).items() if since <= started < before]
     found = []
     for path, data in zip(paths, storage.read_existing(paths), strict=True):
         with contextlib.suppress(ValueError):  # torn, or of a newer version
@@ -143,12 +144,13 @@ def runs_since(storage: JobStorage, since: datetime) -> list[RunDocument]:
 def keep_run(storage: JobStorage, document: RunDocument) -> None:
     """Put the end of a run among the earlier ones, and delete those beyond 35 days and the last hundred.
 
+    The last few stay, however old they are, because a clock that ran ahead once would take them for old.
     Raises `StorageError` if the store does not answer.
     """
     started = datetime.fromisoformat(document.started_at)
     storage.replace(past_run(started), document.to_json())
     paths = _past(storage)
-    old = [path for path, began in paths.items() if began < started - _KEPT_FOR]
+    old = [path for path in list(paths)[:-_FEWEST_KEPT] if paths[path] < started - _KEPT_FOR]
     storage.delete({*old, *list(paths)[:-_MOST_KEPT]})
 
 

@@ -179,7 +179,7 @@ def _compared(config: JobConfig, record: RunRecord, document: RunDocument) -> Ru
     if record.job is None or not document.num_labeled or document.exit_code == ExitCode.OWNED:
         return document
     try:
-        before = runs_since(_storage(config), record.started_at - WEEK)
+        before = runs_since(_storage(config), record.started_at - WEEK, record.started_at)
     except StorageError as error:
         _log.warning("the week before is not known: %s", redact(str(error)))
         return document

@@ -22,6 +22,7 @@ from pipeline.output.layout import past_run
 from pipeline.storage.job_storage import JobStorage
 
 FIRST = datetime(2026, 11, 2, 2, 0, tzinfo=UTC)
+LATER = datetime(2099, 1, 1, tzinfo=UTC)
 
 
 def ended(started: datetime, message: str = "all videos processed") -> RunDocument:
@@ -69,9 +70,9 @@ def test_earlier_ends_are_found_by_their_start_and_old_ones_go(disk_storage: Job
         keep_run(disk_storage, ended(FIRST + timedelta(days=day), f"night {day}"))
     disk_storage.replace("_runs/notes.txt", b"of somebody else")
     disk_storage.replace("_runs/20261211T020000Z-torn.json", b'{"sta')
-    week = runs_since(disk_storage, FIRST + timedelta(days=33))
+    week = runs_since(disk_storage, FIRST + timedelta(days=33), LATER)
     assert [one.message for one in week] == [f"night {day}" for day in range(33, 40)]
-    every = runs_since(disk_storage, FIRST)
+    every = runs_since(disk_storage, FIRST, LATER)
     assert every[0].message == "night 4", "35 days before the last one"
 
 
@@ -80,6 +81,15 @@ def test_not_more_than_a_hundred_ends_are_kept(disk_storage: JobStorage) -> None
         disk_storage.replace(past_run(FIRST + timedelta(minutes=minute)), ended(FIRST, f"run {minute}").to_json())
     for minute in (102, 103):
         keep_run(disk_storage, ended(FIRST + timedelta(minutes=minute), f"run {minute}"))
-    assert [one.message for one in runs_since(disk_storage, FIRST)] == [f"run {number}" for number in range(4, 104)]
+    assert [one.message for one in runs_since(disk_storage, FIRST, LATER)] == [
+        f"run {number}" for number in range(4, 104)
+    ]
     delete_runs(disk_storage)
     assert disk_storage.listing("_runs") == []
+
+
+def test_a_run_whose_clock_ran_ahead_is_no_night_before_others(disk_storage: JobStorage) -> None:
+    for day, message in ((0, "first"), (900, "ahead"), (1, "second")):
+        keep_run(disk_storage, ended(FIRST + timedelta(days=day), message))
+    found = runs_since(disk_storage, FIRST, FIRST + timedelta(days=2))
+    assert [one.message for one in found] == ["first", "second"]
