@@ -18,6 +18,7 @@ from pipeline.notebook.extras import needs_extra
 from pipeline.notebook.frame_rows import MaskRows
 from pipeline.notebook.html import card, pictures_or_why
 from pipeline.notebook.pictures import Picture
+from pipeline.text import escaped
 
 if TYPE_CHECKING:
     import pandas
@@ -134,9 +135,10 @@ class Track:
         return card(str(self).strip("<>"), [*figures, *charts], note, pa.table(shown))
 
     def __repr__(self) -> str:
-        row, of = self.row, f" ({self.category})" if self.category else ""
+        row, of = self.row, f" ({escaped(self.category)})" if self.category else ""
         if row["status"] != "ok":
-            return f"<track {self.object_id}{of} of video {self.video_id!r}: {row['status']}, {row['message']}>"
+            why = f"{row['status']}, {escaped(row['message'])}"
+            return f"<track {self.object_id}{of} of video {self.video_id!r}: {why}>"
         return (
             f"<track {self.object_id}{of} of video {self.video_id!r}: visible on {row['num_visible']} of "
             f"{row['num_masks']} frames, predicted IoU {_rounded(row['predicted_iou_mean'])}>"

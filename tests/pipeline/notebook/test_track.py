@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from pipeline import tables
 from pipeline.notebook.charts import Line, line_chart
 from tests.pipeline.notebook.conftest import Filmed
+from tests.support.drawn_job import DrawnVideo, write_job
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -58,3 +60,11 @@ def test_a_chart_of_texts_of_others_escapes_them_and_one_of_nothing_is_refused()
     assert "<script>" not in chart
     with pytest.raises(ValueError, match="at least one line"):
         line_chart("nothing", [])
+
+
+def test_what_others_wrote_of_a_track_moves_no_cursor(tmp_path: Path) -> None:
+    odd = "cat\x1b[2J\n"
+    video = DrawnVideo("v", {1: odd}, failed={2: f"no {odd}"})
+    clip = tables.open(write_job(tmp_path, (video,), broken=())[0]).video("v")
+    assert repr(clip.track(1)).startswith("<track 1 (cat\\x1b[2J\\n) of video 'v': visible on")
+    assert repr(clip.track(2)) == "<track 2 of video 'v': failed, no cat\\x1b[2J\\n>"
