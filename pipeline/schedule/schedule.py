@@ -77,8 +77,8 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
         except BaseException as error:
             _refused(config, record, parts, error)
             raise
-        document, end = _followed(config, record, end)
-        document = _compared(config, record, document)
+        document = _compared(config, record, _with_doubt(config, record, end_document(config, record, end)))
+        document, end = _followed(config, record, document, end)
         _write(config, record, document)
         record.end(end.code, end.message)
         _tell(config, document, parts)
@@ -98,12 +98,10 @@ def _refused(config: JobConfig, record: RunRecord, parts: Parts, error: BaseExce
     _tell(config, document, parts)
 
 
-def _followed(config: JobConfig, record: RunRecord, end: End) -> tuple[RunDocument, End]:
-    """Take the steps after the run, and return its document and its end, which a failing step changes."""
-    document = end_document(config, record, end)
+def _followed(config: JobConfig, record: RunRecord, document: RunDocument, end: End) -> tuple[RunDocument, End]:
+    """Take the steps after the run, which get its document. Returns this and the end, which a failing step changes."""
     if end.code not in _FOLLOWED or config.after == AfterConfig() or record.job is None:
         return document, end
-    document = _with_doubt(config, record, document)
     found = after.steps(config, record.job.log.state, record.started_at)
     if end.code is ExitCode.FAILURES:
         found = [step for step in found if step.is_of_failures]
@@ -160,7 +158,7 @@ def _owned(job: Job) -> Iterator[None]:
 def _with_doubt(config: JobConfig, record: RunRecord, document: RunDocument) -> RunDocument:
     """The document with the share of doubtful tracks. It only informs: where rows cannot be read, it stays unknown."""
     video_ids = [] if record.progress is None else record.progress.sample.video_ids
-    if not video_ids or record.job is None:
+    if not video_ids or record.job is None or document.exit_code not in _FOLLOWED:
         return document
     # Here, because these are half a second of a start, and most runs have nothing to do.
     from pipeline.schedule.doubtful import count_doubtful

@@ -292,12 +292,19 @@ def test_a_night_that_is_worse_than_the_week_is_told_although_it_ended_well(job:
         (job.folder / "in" / f"{name}.mp4").write_bytes(b"no film")
     parts = schedule.Parts(now=lambda: NOW)
     config = job.config(
-        "cluster=serial", f"notify=cat > {job.folder}/told", "notify_on=worse", "max_failed_fraction=0.9"
+        "cluster=serial",
+        f"notify=cat > {job.folder}/told",
+        "notify_on=worse",
+        "max_failed_fraction=0.9",
+        f"after.hooks=cat > {job.folder}/given",
     )
     assert schedule.run(config, parts) == 0
     found = told(job)
     assert found is not None
     assert found["worse"] == ["66.7% of its videos failed, 0.3% in the week before"]
+    assert json.loads((job.folder / "given").read_text())["worse"] == found["worse"], (
+        "hooks may publish good nights only"
+    )
     assert found["started_at"] == NOW.isoformat()
 
 
