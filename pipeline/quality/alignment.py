@@ -57,12 +57,13 @@ def _nearest(predicted: VideoMasks, true: VideoMasks, side: str) -> Int64Array:
         raise InputError(f"{side}: video {true.video_id!r} has frames without a time; give frames=index")
     if not len(known):
         raise InputError(f"video {true.video_id!r}: the output knows no times of its frames; give frames=index")
+    known = known[np.argsort(predicted.pts_T[known], kind="stable")]  # times of damaged files fall now and then
     times = predicted.pts_T[known]
     after = np.clip(np.searchsorted(times, true.pts_T), 1, max(len(times) - 1, 1))
     after = np.minimum(after, len(times) - 1)
     before = np.maximum(after - 1, 0)
     nearest = np.where(np.abs(times[before] - true.pts_T) <= np.abs(times[after] - true.pts_T), before, after)
-    tolerance = float(np.min(np.diff(times))) / 2 if len(times) > 1 else 0.5
+    tolerance = half_a_frame(times)
     is_near = np.abs(times[nearest] - true.pts_T) <= tolerance
     found = np.where(is_near, known[nearest], -1)
     # Two annotated frames near to one labeled frame: the first of them has it.
@@ -70,6 +71,13 @@ def _nearest(predicted: VideoMasks, true: VideoMasks, side: str) -> Int64Array:
     is_first = np.zeros(len(found), np.bool_)
     is_first[first] = True
     return np.where(is_first, found, -1)
+
+
+def half_a_frame(times_T: Float64Array) -> float:
+    """Half of the smallest step between times; half a second where nothing tells. Two frames may have one time."""
+    steps = np.diff(np.sort(times_T[~np.isnan(times_T)]))
+    steps = steps[steps > 0]
+    return float(steps.min()) / 2 if len(steps) else 0.5
 
 
 def match_objects(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import Int64Array
 from pipeline.errors import InputError
-from pipeline.quality.alignment import AlignedFrames, ObjectMatch, align_frames, match_objects
+from pipeline.quality.alignment import AlignedFrames, ObjectMatch, align_frames, half_a_frame, match_objects
 from pipeline.quality.evaluation import InCommon, Rules, evaluate_video
 from pipeline.quality.masks import TrackMasks, VideoMasks, track_counts
 from pipeline.quality.pairs import score_pairs
@@ -87,9 +87,9 @@ def _num_other_times(a: VideoMasks, b: VideoMasks, frames: AlignedFrames) -> int
         side.pts_T[np.searchsorted(side.frames_T, numbers)]
         for side, numbers in ((a, frames.true_T), (b, frames.predicted_T))
     )
-    steps = np.diff(times_a[~np.isnan(times_a)])
-    half_a_frame = float(steps[steps > 0].min(initial=1.0)) / 2
-    return int((np.abs(times_a - times_b) > half_a_frame).sum())  # nan, of a frame without a time, is not above
+    return int(
+        (np.abs(times_a - times_b) > half_a_frame(times_a)).sum()
+    )  # nan, of a frame without a time, is not above
 
 
 def _row(a: VideoMasks, b: VideoMasks, frames: AlignedFrames, in_a: str | None, in_b: str | None) -> dict[str, Any]:
