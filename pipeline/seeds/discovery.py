@@ -251,11 +251,13 @@ class Discovery:
 
 
 class _Track:
-    """A track's mask on the key frame."""
+    """A track's mask on the key frame, and its box: most pairs of tracks are told apart by their boxes alone."""
 
     def __init__(self, mask_HW: BoolArray) -> None:
         self.mask_HW = mask_HW
-        self.area = int(np.count_nonzero(mask_HW))
+        rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
+        self._box_xyxy = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else (0, 0, 0, 0)
+        self.area = self._count(self._box_xyxy, mask_HW)
 
     def iou(self, mask: FoundMask) -> float:
         x0, y0, x1, y1 = mask.box_xyxy
@@ -263,5 +265,13 @@ class _Track:
         return common / (self.area + mask.area - common)
 
     def iou_with(self, other: _Track) -> float:
-        common = int(np.count_nonzero(self.mask_HW & other.mask_HW))
+        (x0, y0, x1, y1), (left, top, right, bottom) = self._box_xyxy, other._box_xyxy
+        common = self._count((max(x0, left), max(y0, top), min(x1, right), min(y1, bottom)), other.mask_HW)
         return common / (self.area + other.area - common)
+
+    def _count(self, box_xyxy: tuple[int, int, int, int], other_HW: BoolArray) -> int:
+        """So many pixels of a box have both masks."""
+        x0, y0, x1, y1 = box_xyxy
+        if x0 >= x1 or y0 >= y1:
+            return 0
+        return int(np.count_nonzero(self.mask_HW[y0:y1, x0:x1] & other_HW[y0:y1, x0:x1]))

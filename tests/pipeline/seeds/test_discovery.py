@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -177,3 +179,32 @@ def test_of_a_thousand_objects_the_bound_is_kept_and_the_others_are_counted() ->
     discovery = Discovery()
     look = discovery.look(0, [found(x, y, 2, 3) for x, y in places], {})
     assert (len(places), len(look.new), discovery.end().num_left_out) == (1000, 64, 936)
+
+
+def test_tracks_far_from_each_other_are_told_apart_by_their_boxes() -> None:
+    """200 objects of a film of 1920 × 1080 took 5 seconds a key frame, pair by pair over the whole frame."""
+    num_pixels = []
+
+    class Watched(np.ndarray):
+        def __and__(self, other: Any) -> Any:
+            num_pixels.append(self.size)
+            return super().__and__(other)
+
+    masks = [found(10 * column, 10 * row, 6, 6) for row in range(6) for column in range(10)]
+    discovery = Discovery()
+    look = discovery.look(0, masks, {})
+    tracks: Any = {one.object_id: block(*one.mask.box_xyxy[:2], 6, 6).view(Watched) for one in look.new}
+    assert len(tracks) == 60
+    discovery.look(8, masks, tracks)
+    assert len(discovery.end().objects) == 60
+    assert sum(num_pixels) < 2 * 60 * 60 * 36, "each track with each mask, within its box"
+
+
+def test_how_far_tracks_lie_on_each_other_is_counted_within_their_boxes() -> None:
+    """Half of each on the other: one object where they overlap by half of both, two where it is less."""
+    for width, num_objects in ((20, 2), (40, 1)):
+        discovery = Discovery(DiscoveryRules(max_covered=2.0, max_overlap=2.0))
+        ids = [one.object_id for one in discovery.look(0, [found(0, 0, 40, 40), found(40 - width, 3, 40, 37)], {}).new]
+        tracks = {ids[0]: block(0, 0, 40, 40), ids[1]: block(40 - width, 3, 40, 37)}
+        discovery.look(8, [found(0, 0, 40, 40), found(40 - width, 3, 40, 37)], tracks)
+        assert len(discovery.end().objects) == num_objects
