@@ -66,7 +66,11 @@ def _publish(final: Path, aside: Path, write: Callable[[Path], None], name: Call
     aside.mkdir(parents=True, exist_ok=True)
     temporary = aside / uuid.uuid4().hex
     try:
-        write(temporary)
+        try:
+            write(temporary)
+        except FileNotFoundError:  # another process that is done here has deleted the empty folder just now
+            aside.mkdir(parents=True, exist_ok=True)
+            write(temporary)
         name(temporary)
         _sync_folder(final.parent)
     finally:
