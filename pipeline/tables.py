@@ -21,7 +21,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
@@ -423,7 +423,7 @@ class JobTables:
             num_masks=sum(size.num_masks for size in sizes),
         )
 
-    def changes(self, *, since: str | datetime | None = None, entry: int = 0) -> History:
+    def changes(self, *, since: str | date | None = None, entry: int = 0) -> History:
         """Which videos came, were labeled again or left, up to what these tables show; the log alone is read.
 
         `entry` is where an earlier reading ended (`History.entry`); `since` a time, or a text as `yesterday`, `36h` or

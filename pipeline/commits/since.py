@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from operator import index
 
 FORMS = "yesterday, today, a date as 2026-11-28, a time as 2026-11-28T02:00:00+00:00, or a length as 30m, 36h or 7d"
 """What may be given, for messages and help."""
@@ -32,15 +33,21 @@ def parse_since(text: str, now: datetime) -> datetime:
     return found
 
 
-def asked_since(since: str | datetime | None, entry: int) -> int | datetime:
+def asked_since(since: str | date | None, entry: int) -> int | datetime:
     """From where on changes are asked for: a time as a program or a person gives it, or the number of an entry.
 
-    Raises `ValueError` for a time that is none or has no time zone, and where both are given.
+    A day without a time begins at midnight UTC. Raises `ValueError` for a time that is none or has no time zone, for a
+    number below 0, and where both are given.
     """
-    if since is not None and entry:
+    entry = index(entry)  # of numpy, too
+    if entry < 0:
+        raise ValueError(f"entry={entry}: entries of the log are counted 0, 1, 2 …; History.entry is the next one")
+    if since is None:
+        return entry
+    if entry:
         raise ValueError("since and entry say the same thing twice: give one of them")
-    if isinstance(since, str):
-        return parse_since(since, datetime.now(UTC))
-    if since is not None and since.tzinfo is None:
+    if not isinstance(since, datetime):
+        return parse_since(since if isinstance(since, str) else since.isoformat(), datetime.now(UTC))
+    if since.tzinfo is None:
         raise ValueError(f"since={since} has no time zone: give one, as in datetime.now(UTC)")
-    return entry if since is None else since
+    return since

@@ -291,7 +291,9 @@ class Clip:
         return Film(made, title, left)
 
     def look(self, *, strength: float = 0.5, contours: bool = True, labels: Labels = "ids") -> Look:
-        """How the masks of this video are drawn."""
+        """How the masks of this video are drawn. Raises `ValueError` for what is no such look."""
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength={strength}: give a share from 0 (no tint) to 1 (the color alone)")
         if labels not in ("ids", "categories", "none"):
             raise ValueError(f"labels={labels!r}: give 'ids', 'categories' or 'none'")
         rows = [] if labels == "none" else self.tracks.select(["object_id", "category"]).to_pylist()

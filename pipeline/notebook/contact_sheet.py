@@ -44,12 +44,14 @@ def contact_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip]) -
 def draw_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip], columns: int | None = None) -> UInt8Array:
     """The sheet, uint8 RGB `[H, W, 3]`, with at most `columns` tiles in a row.
 
-    Raises `ValueError` if there is no strip or a strip without tiles.
+    Raises `ValueError` if there is no strip, a strip without tiles, or no column.
     """
+    if columns is not None and columns < 1:
+        raise ValueError(f"columns={columns}: give how many frames stand in a row, 1 or more")
     if not strips or any(not strip.tiles for strip in strips):
         raise ValueError("a contact sheet needs at least one strip, and each strip at least one tile")
     fonts = [ImageFont.load_default(size) for size in (26, 18, 14)]
-    columns = min(columns or 1 << 30, max(len(strip.tiles) for strip in strips))
+    columns = min(1 << 30 if columns is None else columns, max(len(strip.tiles) for strip in strips))
     heights = [_strip_height(strip, columns) for strip in strips]
     width = 2 * MARGIN + FACTS_WIDTH + columns * (TILE_WIDTH + GAP) - GAP
     top = MARGIN + 40 + LINE_HEIGHT * len(notes) + 12

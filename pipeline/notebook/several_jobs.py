@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from operator import and_
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,10 +68,12 @@ class SeveralJobs:
     """The tables of several outputs as one. Their rows have one more column, `output`, which says whose they are.
 
     `jobs` are the outputs by their names. Raises `ValueError` if two of them have a video with one id, unless `same_id`
-    says that the one counts that was finished last.
+    says that the one counts that was finished last, and for another `same_id`.
     """
 
     def __init__(self, jobs: Mapping[str, OneJob], same_id: SameId = "error") -> None:
+        if same_id not in get_args(SameId):
+            raise ValueError(f"same_id={same_id!r}: give 'error' or 'newest'")
         self._jobs = dict(jobs)
         self._same_id = same_id
         self._lost = self._older()

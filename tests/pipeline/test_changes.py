@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -209,3 +210,8 @@ def test_tables_tell_changes_up_to_what_they_show(job: str) -> None:
         opened.changes(since=datetime(2026, 11, 28))
     with pytest.raises(ValueError, match="give one of them"):
         opened.changes(since="today", entry=3)
+    day = datetime.now(UTC).date()
+    assert opened.changes(since=day).video_ids == opened.changes(since="today").video_ids
+    assert opened.changes(entry=np.int64(2)).video_ids == opened.changes(entry=2).video_ids
+    with pytest.raises(ValueError, match="entry=-1: entries of the log are counted 0, 1, 2"):
+        opened.changes(entry=-1)

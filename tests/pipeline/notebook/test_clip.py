@@ -339,3 +339,17 @@ def test_objects_out_of_a_column_of_arrow_are_objects(job: tables.JobTables) -> 
     np.testing.assert_array_equal(clip.mask(column[0], 2), clip.masks(2)[3])
     (drawn,) = clip.drawn([2], object_ids=column)
     assert drawn.object_ids == (3, 7)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
+def test_a_tint_that_is_no_share_is_refused_because_colors_would_be_others(
+    job: tables.JobTables, strength: float
+) -> None:
+    with pytest.raises(ValueError, match="give a share from 0"):
+        job.video("clip-1").frame(2, strength=strength)
+
+
+def test_a_sheet_without_columns_is_refused(job: tables.JobTables) -> None:
+    for columns in (0, -1):
+        with pytest.raises(ValueError, match="give how many frames stand in a row"):
+            job.video("clip-1").contact_sheet(columns=columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -106,3 +107,9 @@ def test_one_video_in_several_outputs_is_refused_or_the_newest_counts(nights: li
         assert every.masks(["a"]).count_rows() == 5
         assert len(list(every.video_masks("a"))) == 5
         assert repr(every).startswith("<3 outputs with 4 videos")
+
+
+def test_a_typing_mistake_in_same_id_is_no_choice(nights: list[str]) -> None:
+    wrong: Any = "latest"
+    with pytest.raises(ValueError, match="same_id='latest': give 'error' or 'newest'"):
+        tables.open(nights, same_id=wrong)
