@@ -42,7 +42,8 @@ class ModelConfig(Group):
 
     name: str = Field(description="A short name of the network, for people who read job.json.")
     checkpoint: Annotated[str, AsTyped("a name, path, URI or id of the Hub")] = Field(
-        description="The weights: a name that maskmill ships (mini), a folder, an fsspec URI or an id of the Hub."
+        description="The weights: a name that maskmill ships (mini), a folder, an fsspec URI or an id of the Hub. "
+        "Files that are replaced while a run lasts are refused by workers that start later."
     )
     revision: Annotated[str | None, AsTyped("a branch, tag or commit")] = Field(
         default=None, description="A branch, tag or commit of the Hub's repository; null is its main branch."

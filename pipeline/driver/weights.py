@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from model import HUB_REMEDY, bundled_folder, hub_answer_seconds, is_hub_id, weight_names
+from model import HUB_REMEDY, bundled_folder, hub_answer_seconds, is_hub_id
 from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, StorageError
 from pipeline.records import Weights
-from pipeline.redact import redact, redact_uri
-from pipeline.storage.faults import http_status, is_from_storage
+from pipeline.redact import redact
+from pipeline.storage.faults import http_status
 from pipeline.storage.retry import Backoff
-from pipeline.storage.uris import is_local, local_path, open_filesystem
+from pipeline.storage.uris import is_local, local_path
+from pipeline.worker.weights_identity import content_hash, listing_identity
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -41,14 +40,14 @@ def resolve_weights(
     """
     source, revision = config.model.checkpoint, config.model.revision
     if (folder := bundled_folder(source)) is not None:
-        return Weights(source, None, _content_hash(Path(folder)))
+        return Weights(source, None, content_hash(Path(folder)))
     if is_local(source) and Path(local_path(source)).expanduser().exists():
         path = Path(local_path(source)).expanduser().absolute()
         files = local_files(source)
         same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
-        return Weights(str(path), None, record.checkpoint["identity"] if record and same else _content_hash(path))
+        return Weights(str(path), None, record.checkpoint["identity"] if record and same else content_hash(path))
     if "://" in source:
-        return Weights(source, None, _remote_identity(source, config.storage_options, backoff or Backoff()))
+        return Weights(source, None, listing_identity(source, config.storage_options, backoff or Backoff()))
     if not is_hub_id(source):
         raise ConfigError(
             f"model.checkpoint={source}: no such folder; give mini, a folder, a URI or an id of the Hub (owner/name)"
@@ -58,53 +57,6 @@ def resolve_weights(
         return Weights(source, known["revision"], known["identity"])
     commit = _hub_commit(source, revision, backoff or Backoff(), hub)
     return Weights(source, commit, commit)
-
-
-def _content_hash(path: Path) -> str:
-    """SHA-256 of the config and the weights in a folder, or of one file."""
-    files = [path]
-    if path.is_dir():
-        files = [path / name for name in weight_names(file.name for file in path.iterdir() if file.is_file())]
-    if not files:
-        raise ConfigError(
-            f"model.checkpoint={path}: the folder holds neither config.json nor weights (model.safetensors, its shards "
-            "or pytorch_model.bin); a single file, .pt or .safetensors, is given by its own name"
-        )
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as data:
-            digest.update(hashlib.file_digest(data, "sha256").digest())
-    return f"sha256:{digest.hexdigest()[:32]}"
-
-
-def _remote_identity(source: str, storage_options: Mapping[str, Any], backoff: Backoff) -> str:
-    """What names weights in an object store: names, sizes and tags of its files. Nothing is downloaded for that.
-
-    Raises `ConfigError` for what the store refuses, `StorageError` when it is away.
-    """
-
-    def listing() -> dict[str, dict[str, Any]]:
-        filesystem, path = open_filesystem(source, storage_options)
-        found: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
-        return found
-
-    shown = redact_uri(source)
-    try:
-        found = backoff.run(f"listing model.checkpoint={shown}", listing)
-    except Exception as error:
-        if not (isinstance(error, ValueError) or is_from_storage(error)):
-            raise
-        reason = " ".join(redact(str(error)).split())
-        raise ConfigError(
-            f"model.checkpoint={shown} cannot be listed ({reason}); check the address and storage_options"
-        ) from error
-    if not found:
-        raise ConfigError(f"model.checkpoint={shown}: there is nothing; give the folder of the checkpoint")
-    facts = [
-        (name.rpartition("/")[2], info.get("size"), str(info.get("ETag") or info.get("etag") or info.get("mtime")))
-        for name, info in sorted(found.items())
-    ]
-    return f"listing:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
 
 
 def _hub_commit(repository: str, revision: str | None, backoff: Backoff, hub: Hub | None) -> str:

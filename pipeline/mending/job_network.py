@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from model import Sam2, load_model
-from pipeline.commits.job_record import JobRecord, local_files, read_record
+from pipeline.commits.job_record import JobRecord, read_record
 from pipeline.config.job_config import ModelConfig
 from pipeline.errors import CannotMend, ConfigError, describe
 from pipeline.records import Weights
@@ -49,7 +49,8 @@ def load_job_network(storage: JobStorage, device: str = "auto") -> JobNetwork:
         raise CannotMend(str(error)) from error
     if record is None:
         raise CannotMend(f"{storage}: there is no job.json, so nobody knows which weights made these masks")
-    weights = _weights(record)
+    known = record.checkpoint
+    weights = Weights(known["source"], known.get("revision"), known["identity"])
     config = _model_config(record, device)
     chosen, dtype = choose_device(config)
     if chosen.type == "cpu":
@@ -58,7 +59,7 @@ def load_job_network(storage: JobStorage, device: str = "auto") -> JobNetwork:
     try:
         source = local_weights(weights, storage.storage_options or {})
         model = load_model(source, device=chosen, dtype=dtype, revision=weights.revision)
-    except (OSError, ValueError) as error:
+    except (ConfigError, OSError, ValueError) as error:
         raise CannotMend(f"the weights of this job, {weights.source}, cannot be loaded: {describe(error)}") from error
     _choose_threads(model.config.image_size)
     propagate: Mapping[str, Any] = record.config.get("propagate") or {}
@@ -75,23 +76,6 @@ def load_job_network(storage: JobStorage, device: str = "auto") -> JobNetwork:
 def _choose_threads(image_size: int) -> None:
     """How many threads share an operation on the CPU. For those of a small network one is fastest: they are short."""
     torch.set_num_threads(1 if image_size <= _SMALL_IMAGE else min(os.cpu_count() or 1, _MOST_THREADS))
-
-
-def _weights(record: JobRecord) -> Weights:
-    """What the job was made with. Raises `CannotMend` where the files on this machine's disk have changed."""
-    known = record.checkpoint
-    found = local_files(known["source"])
-    if (
-        found
-        and record.files
-        and {name: size for name, (size, _) in found.items()}
-        != {name: size for name, (size, _) in record.files.items()}
-    ):
-        raise CannotMend(
-            f"the weights at {known['source']} are not those that made these masks: the sizes of their files differ; "
-            "put the old ones back to correct masks of this job"
-        )
-    return Weights(known["source"], known.get("revision"), known["identity"])
 
 
 def _model_config(record: JobRecord, device: str) -> ModelConfig:

@@ -16,6 +16,7 @@ from model import HubAccess, bundled_folder, cached_weights, is_hub_id, weight_n
 from pipeline.records import Weights
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
+from pipeline.worker.weights_identity import check_unchanged, content_hash, listing_identity
 
 
 def local_weights(weights: Weights, storage_options: Mapping[str, Any], backoff: Backoff | None = None) -> str:
@@ -24,13 +25,20 @@ def local_weights(weights: Weights, storage_options: Mapping[str, Any], backoff:
     The copy is made once for each identity; workers that start at the same time wait for the one that makes it. A store
     or a Hub that is busy is asked again, as long as `backoff` says.
 
-    Raises `StorageError` if it does not answer in time, and an `OSError` of the store or Hub if it refuses.
+    Raises `StorageError` if it does not answer in time, an `OSError` of the store or Hub if it refuses, and
+    `ConfigError` if the files have been replaced since the job looked at them.
     """
     source = weights.source
     if "://" in source and not is_local(source):
         return _copy_of_store(source, weights.identity, storage_options)
     path = local_path(source)
-    if bundled_folder(source) is not None or Path(path).expanduser().exists() or not is_hub_id(source):
+    if bundled_folder(source) is not None:
+        return path
+    if (files := Path(path).expanduser()).exists():
+        if weights.identity.startswith("sha256:"):
+            check_unchanged(source, weights.identity, content_hash(files))
+        return path
+    if not is_hub_id(source):
         return path
     return str(_copy_of_hub(source, weights.revision, backoff or Backoff()))
 
@@ -40,7 +48,7 @@ def _copy_of_store(source: str, identity: str, storage_options: Mapping[str, Any
     folder = cache / identity.replace(":", "-")
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
-            _fetch(source, storage_options, folder)
+            _fetch(source, storage_options, folder, identity)
     file = folder / source.rstrip("/").rpartition("/")[2]
     return str(file if file.is_file() else folder)
 
@@ -80,7 +88,7 @@ def _files(filesystem: Any, path: str) -> tuple[str, list[str]]:
     return folder, [*(["config.json"] if "config.json" in names else []), name] if is_file else weight_names(names)
 
 
-def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path) -> None:
+def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path, identity: str) -> None:
     aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
     aside.mkdir()
     try:
@@ -89,6 +97,7 @@ def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path) -> Non
         for name in names:
             fetch = partial(filesystem.get_file, f"{place}/{name}", str(aside / name))
             Backoff().run(f"reading {name} of the weights", fetch)
+        check_unchanged(source, identity, listing_identity(source, storage_options, Backoff()))
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -12,7 +12,8 @@ from model import ArrayFrames, BoxPrompt, PointPrompt, VideoSession, load_model
 from pipeline.commits.job_record import make_record, write_record
 from pipeline.config.compose import job_config
 from pipeline.demo.clips import Clip
-from pipeline.records import VideoSource, Weights, WorkItem
+from pipeline.driver.weights import resolve_weights
+from pipeline.records import VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from pipeline.video.encode import encode_mp4
 from pipeline.video.frames import VideoFrames
@@ -88,7 +89,7 @@ def write_job_record(uri: str, checkpoint: str, direction: str = "forward") -> N
     """`job.json` of a job with these weights."""
     arguments = ["videos=v.parquet", "prompts=p.parquet", f"output={uri}", f"propagate.direction={direction}"]
     config = job_config("label", [*arguments, f"model.checkpoint={checkpoint}", "model.dtype=float32"])
-    write_record(JobStorage(uri), make_record(config, Weights(checkpoint, None, "test")))
+    write_record(JobStorage(uri), make_record(config, resolve_weights(config, None)))
 
 
 def decoded(path: Path) -> np.ndarray:

@@ -10,31 +10,57 @@ import fsspec
 import pytest
 from huggingface_hub import constants
 
-from pipeline.errors import StorageError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.records import Weights
 from pipeline.storage.retry import Backoff
 from pipeline.worker.local_weights import local_weights
+from pipeline.worker.weights_identity import content_hash, listing_identity
 from tests.support.hub_server import COMMIT, HubServer, serve
+
+
+def _at(source: str) -> Weights:
+    """The weights that are at a URI now."""
+    return Weights(source, None, listing_identity(source, {}, Backoff()))
 
 
 def test_weights_at_a_uri_are_fetched_once_for_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     store = fsspec.filesystem("memory")
     store.pipe({"/weights/config.json": b"{}", "/weights/model.safetensors": b"one"})
-    first = Path(local_weights(Weights("memory://weights", None, "listing:1"), {}))
+    before = _at("memory://weights")
+    first = Path(local_weights(before, {}))
     assert (first / "model.safetensors").read_bytes() == b"one"
     store.pipe("/weights/model.safetensors", b"two")
-    assert Path(local_weights(Weights("memory://weights", None, "listing:1"), {})) == first
+    assert Path(local_weights(before, {})) == first
     assert (first / "model.safetensors").read_bytes() == b"one"
-    assert (
-        Path(local_weights(Weights("memory://weights", None, "listing:2"), {})) / "model.safetensors"
-    ).read_bytes() == b"two"
+    assert (Path(local_weights(_at("memory://weights"), {})) / "model.safetensors").read_bytes() == b"two"
     assert not [path for path in first.parent.iterdir() if path.is_dir() and "-" not in path.name]
 
 
 @pytest.mark.parametrize("source", ["mini", "/weights"])
 def test_other_weights_are_left_to_the_loader(source: str) -> None:
     assert local_weights(Weights(source, None, "sha256:0"), {}) == source
+
+
+@pytest.mark.parametrize("at", ["memory://replaced", "folder", "file"])
+def test_weights_that_were_replaced_since_the_job_looked_are_not_loaded(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As fine-tuning does that writes over its own weights: their names and sizes stay the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = f"{tmp_path}/weights" if "://" not in at else at
+    store = fsspec.filesystem("memory" if "://" in at else "file")
+    store.makedirs(folder, exist_ok=True)
+    store.pipe({f"{folder}/config.json": b"{}", f"{folder}/model.safetensors": b"old"})
+    source = f"{folder}/model.safetensors" if at == "file" else folder
+    identity = listing_identity(source, {}, Backoff()) if "://" in at else content_hash(Path(source))
+    store.pipe(f"{folder}/model.safetensors", b"new")
+    with pytest.raises(ConfigError, match=f"checkpoint={source}: the files there have been replaced since this job"):
+        local_weights(Weights(source, None, identity), {})
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_dir() and "-" in path.name]
+    store.pipe(f"{folder}/model.safetensors", b"old")
+    if "://" not in at:
+        assert local_weights(Weights(source, None, identity), {}) == source
 
 
 def test_a_file_uri_is_a_path() -> None:
@@ -46,8 +72,9 @@ def test_workers_that_start_at_once_wait_for_the_one_that_fetches(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     fsspec.filesystem("memory").pipe({"/heavy/config.json": b"{}", "/heavy/model.safetensors": bytes(20 << 20)})
+    heavy = _at("memory://heavy")
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: local_weights(Weights("memory://heavy", None, "listing:3"), {}), range(4)))
+        found = list(pool.map(lambda _: local_weights(heavy, {}), range(4)))
     assert len(set(found)) == 1
     assert (Path(found[0]) / "model.safetensors").stat().st_size == 20 << 20
     assert [path for path in Path(found[0]).parent.iterdir() if path.is_dir()] == [Path(found[0])]
@@ -61,7 +88,7 @@ def test_shards_are_fetched_and_nothing_that_the_model_is_not_loaded_from(
     names = ["config.json", "model.safetensors.index.json", *shards]
     store = fsspec.filesystem("memory")
     store.pipe({f"/sharded/{name}": b"x" for name in [*names, "optimizer.pt", "runs/events"]})
-    folder = Path(local_weights(Weights("memory://sharded", None, "listing:4"), {}))
+    folder = Path(local_weights(_at("memory://sharded"), {}))
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
@@ -72,7 +99,7 @@ def test_one_file_of_weights_is_fetched_with_the_config_beside_it(
     store = fsspec.filesystem("memory")
     store.pipe({"/single/config.json": b"{}", "/single/mini.pt": b"weights", "/single/other.pt": b"other"})
     for _ in range(2):
-        file = Path(local_weights(Weights("memory://single/mini.pt", None, "listing:5"), {}))
+        file = Path(local_weights(_at("memory://single/mini.pt"), {}))
         assert file.read_bytes() == b"weights"
         assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "mini.pt"]
 
