@@ -30,7 +30,7 @@ def test_the_file_has_the_names_that_other_programs_read(disk_storage: JobStorag
         *("num_frames", "num_masks", "frames_per_second", "videos_per_second", "num_waiting", "num_workers"),
         *("num_gpus", "num_nodes_left_alone", "stage_seconds", "worker_seconds", "last_error"),
         *("num_former", "num_objects_failed", "num_objects_warned", "num_workers_starting", "listing"),
-        *("retry", "max_attempts"),
+        *("retry", "max_attempts", "gone"),
     }
 
 
