@@ -106,8 +106,8 @@ def run(
     with _ended_with_us(process):
         timer.start()
         try:
+            heard = _Heard(process)  # before it is given anything: it may say much before it reads
             _give(process, given)
-            heard = _Heard(process)
             code = process.wait()
             heard.join(linger_seconds)
         finally:

@@ -158,6 +158,12 @@ def test_a_step_that_takes_too_long_is_ended_with_its_children() -> None:
     assert ended.last_word == "it took longer than 0.2 s"
 
 
+def test_a_step_that_says_much_before_it_reads_a_long_document_is_not_waited_for_forever() -> None:
+    line = "head -c 300000 /dev/zero | tr '\\0' e >&2; cat > /dev/null; echo >&2; echo read >&2; exit 4"
+    ended = run(Command.of_a_user(line), bytes(300_000), 5.0)
+    assert (ended.code, ended.last_word) == (4, "read")
+
+
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
