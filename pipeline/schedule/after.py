@@ -130,8 +130,8 @@ def _check_apart(after: AfterConfig, output: str) -> None:
 
 def _is_within(place: str, folder: str) -> bool:
     """Whether a place is this folder or lies in it."""
-    inner, outer = (absolute_place(one).partition("?")[0].rstrip("/") + "/" for one in (place, folder))
-    return inner.startswith(outer)
+    inner, outer = (absolute_place(one) if is_local(one) else one.partition("?")[0] for one in (place, folder))
+    return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
 
 
 def _parts(name: str) -> tuple[type[Group], ...]:

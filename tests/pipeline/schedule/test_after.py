@@ -183,7 +183,7 @@ def test_a_step_that_is_sure_to_fail_is_refused_before_the_night(tmp_path: Path,
 
 
 def test_exports_in_folders_beside_each_other_are_taken(tmp_path: Path) -> None:
-    exports = [{"format": "coco", "to": f"{tmp_path}/{name}/{{date}}"} for name in ("coco", "coco2")]
+    exports = [{"format": "coco", "to": f"{tmp_path}/{name}/{{date}}"} for name in ("coco", "coco2", "co?1", "co?2")]
     after.check_steps(config(tmp_path, f"{{report: '{tmp_path}/{{date}}.html', export: {exports!r}}}"))
 
 
