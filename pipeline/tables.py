@@ -42,7 +42,7 @@ from pipeline.commits.since import asked_since
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import NotInJob
 from pipeline.notebook.job_card import JobFacts, job_card
-from pipeline.notebook.rows import Rows, as_ids, check_list, plain
+from pipeline.notebook.rows import Rows, as_ids, check_columns, check_list, plain
 from pipeline.notebook.several_jobs import SameId, SeveralJobs
 from pipeline.notebook.sql import query_tables
 from pipeline.output.kept_columns import with_kept_columns
@@ -233,6 +233,7 @@ class JobTables:
             columns,
             where,
             partial(self.within, chosen, rejected=rejected),
+            table,
         )
 
     def track_batches(
@@ -249,6 +250,7 @@ class JobTables:
         """
         chosen = as_ids(video_ids)
         check_list("columns", columns)
+        check_columns("tracks", columns or (), TRACKS)
         wanted = TRACKS.names if columns is None else list(columns)
         asked = None if where is None else columns_of(condition(where, TRACKS), TRACKS)
         read = list(dict.fromkeys((*wanted, "video_id", "object_id", "verdict", *(asked or ()))))

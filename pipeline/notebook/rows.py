@@ -58,6 +58,15 @@ def check_list(key: str, names: object) -> None:
         raise TypeError(f"{key}={names!r} is one text: give a list, as in {key}=[{names!r}]")
 
 
+def check_columns(table: str, columns: Sequence[str], schema: pa.Schema) -> None:
+    """Raises `NotInJob`, a `KeyError`, for a column that a table has not, and names those that were meant."""
+    for column in columns:
+        if column not in schema.names:
+            near = get_close_matches(str(column), schema.names, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(schema.names)}"
+            raise NotInJob(f"{table} has no column {column!r}; {hint}")
+
+
 def plain(value: Any) -> Any:
     """A value as Python has it, for one that was taken out of a column of Arrow; any other as it is."""
     return value.as_py() if isinstance(value, pa.Scalar) else value
@@ -88,6 +97,7 @@ class Rows:
         where: an expression of Arrow, or a text as `predicted_iou < 0.7 and area > 100` (see `pipeline.output.where`).
         within: what holds of these rows besides `where`, and is not worth telling. It is asked before each reading,
             because tracks may be rejected meanwhile.
+        table: the name of the table, for messages.
 
     Raises `KeyError` for a column that there is not, `TypeError` for one text in the place of names, and
     `WrongCondition`.
@@ -100,6 +110,7 @@ class Rows:
         columns: Sequence[str] | None = None,
         where: Condition | None = None,
         within: Callable[[], ds.Expression | None] = lambda: None,
+        table: str = "masks",
     ) -> None:
         self._open = open_dataset
         self._up_to_date = up_to_date
@@ -107,13 +118,10 @@ class Rows:
         check_list("columns", columns)
         everything: pa.Schema = open_dataset().schema
         self._within = within
+        self._table = table
         self._asked = None if where is None else condition(where, everything)
         self._columns = None if columns is None else list(columns)
-        for column in self._columns or []:
-            if column not in everything.names:
-                near = get_close_matches(str(column), everything.names, n=3)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(everything.names)}"
-                raise NotInJob(f"masks has no column {column!r}; {hint}")
+        check_columns(table, self._columns or (), everything)
         names = everything.names if self._columns is None else self._columns
         self.schema: pa.Schema = pa.schema([everything.field(column) for column in names])
 
@@ -131,17 +139,20 @@ class Rows:
         return dataset if where is None else dataset.filter(where)
 
     def scanner(
-        self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **options: Any
+        self, columns: Sequence[str] | None = None, filter: Condition | None = None, **options: Any
     ) -> ds.Scanner:
         """A scanner of Arrow; `columns` in the place of those that were chosen, `filter` as a further condition."""
-        return self.dataset.scanner(columns=list(columns or self.schema.names), filter=filter, **options)
+        check_list("columns", columns)
+        dataset = self.dataset
+        further = None if filter is None else condition(filter, dataset.schema)
+        return dataset.scanner(columns=list(columns or self.schema.names), filter=further, **options)
 
-    def to_table(self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None) -> pa.Table:
+    def to_table(self, columns: Sequence[str] | None = None, filter: Condition | None = None) -> pa.Table:
         """All of them as an Arrow table."""
         return self._up_to_date(lambda: self.scanner(columns, filter).to_table())
 
     def to_batches(
-        self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **options: Any
+        self, columns: Sequence[str] | None = None, filter: Condition | None = None, **options: Any
     ) -> Iterator[pa.RecordBatch]:
         """All of them, a bounded number at a time; `options` are those of `scanner`, as `batch_size=1024`."""
         yield from self.scanner(columns, filter, **options).to_batches()
@@ -152,9 +163,10 @@ class Rows:
             raise ValueError(f"head({num_rows}): give how many of the first rows, 0 or more")
         return self._up_to_date(lambda: self.scanner(batch_size=max(1, num_rows)).head(num_rows))
 
-    def count_rows(self, filter: ds.Expression | None = None) -> int:
+    def count_rows(self, filter: Condition | None = None) -> int:
         """How many there are: from footers of files alone, where there is no condition."""
-        return self._up_to_date(lambda: int(self.dataset.count_rows(filter=filter)))
+        further = None if filter is None else condition(filter, self._open().schema)
+        return self._up_to_date(lambda: int(self.dataset.count_rows(filter=further)))
 
     def filter(self, where: Condition) -> Rows:
         """Those of them where this holds too."""
@@ -219,7 +231,7 @@ class Rows:
 
     def __repr__(self) -> str:
         where = "" if self._where is None else f" where {self._where}"
-        return f"<rows of masks{where}, not read yet: {', '.join(self.schema.names)}>"
+        return f"<rows of {self._table}{where}, not read yet: {', '.join(self.schema.names)}>"
 
     def _repr_html_(self) -> str:
         """For Jupyter: the first few, without run lengths."""
@@ -227,7 +239,7 @@ class Rows:
         rows = self._up_to_date(lambda: self.scanner(plain, batch_size=_SHOWN_ROWS).head(_SHOWN_ROWS))
         where = "" if self._where is None else f" where {self._where}"
         note = f"the first {counted(rows.num_rows, 'row')}" if rows.num_rows else "no rows"
-        return card(f"rows of masks{where}", [], note, rows)
+        return card(f"rows of {self._table}{where}", [], note, rows)
 
 
 def _num_bytes(fragment: ds.Fragment, row_group: int, columns: set[str] | None) -> int:

@@ -99,6 +99,25 @@ def test_a_head_of_fewer_than_no_rows_and_a_condition_of_another_library_are_ref
             ask(where=polars.col("num_masks") > 1)
 
 
+def test_a_column_that_tracks_have_not_is_not_looked_for_in_masks(job: tables.JobTables) -> None:
+    with pytest.raises(KeyError, match="tracks has no column 'num_mask'; did you mean num_masks"):
+        job.track_rows(columns=["num_mask"])
+    with pytest.raises(KeyError, match="tracks has no column 'num_mask'; did you mean num_masks"):
+        next(job.track_batches(columns=["num_mask"]))
+    assert repr(job.track_rows(columns=["num_masks"])) == "<rows of tracks, not read yet: num_masks>"
+
+
+def test_a_further_condition_may_be_a_text_wherever_one_is_taken(job: tables.JobTables) -> None:
+    rows, text, expression = job.masks(columns=["area"]), "frame_index > 2", pc.field("frame_index") > 2
+    expected = rows.filter(text).count_rows()
+    for filter in (text, expression):
+        assert rows.count_rows(filter) == expected
+        assert rows.to_table(filter=filter).num_rows == expected
+        assert sum(batch.num_rows for batch in rows.to_batches(filter=filter)) == expected
+    with pytest.raises(TypeError, match="columns='area' is one text"):
+        rows.to_table(columns="area")
+
+
 def test_a_query_sees_all_three_tables(filmed: Filmed, job: tables.JobTables) -> None:
     query = """select t.category, count(*) as n, sum(m.area)::int as area from masks m
         join tracks t using (video_id, object_id) join videos v using (video_id)
