@@ -214,7 +214,7 @@ class SourceFile:
         with VideoFrames(media, prompted=last_positions([*numbers, *times])) as frames:
             self._check_size(media, frames.size_hw)
             self._check_length(media, frames.info.num_frames_claimed)
-            by_label = _by_number(frames, positions) or {frames.find(_by_time(one)): one for one in positions}
+            by_label = self._by_number(frames, positions) or {frames.find(_by_time(one)): one for one in positions}
             if None in by_label:
                 raise self._other_times(media, by_label[None])
             if len(by_label) < len(positions):
@@ -228,6 +228,30 @@ class SourceFile:
                     raise self._other_times(media, position)
                 yield position, self._checked(media, position, frame.pixels_HW3.numpy())
 
+    def _by_number(
+        self, frames: VideoFrames, positions: Sequence[FramePosition]
+    ) -> dict[int | None, FramePosition] | None:
+        """Labels of the frames with these numbers, if they lie at the times of these positions; else None.
+
+        The labeled range mostly begins with the file, and else with a frame by which the first position has its time.
+        """
+        first = positions[0].frame_index if positions else None
+        at_time = None if first is None else frames.find(_by_time(positions[0]))
+        if first is None or at_time is None:
+            return None
+        begin = self._noted("first")
+        known = positions if begin.frame_index is None else [begin, *positions]
+        num_before = max(0, (frames.position(at_time).frame_index or 0) - first)
+        for before in (0, *range(num_before, num_before + _AROUND_BEGIN)):
+            labels = [_with_number(frames, (one.frame_index or 0) + before, one.pts_seconds) for one in known]
+            if None not in labels:
+                return dict(zip(labels[len(known) - len(positions) :], positions, strict=True))
+        return None
+
+    def _noted(self, end: str) -> FramePosition:
+        """The first or the last frame with masks, as the job noted it."""
+        return FramePosition(self.row.get(f"{end}_frame_index"), self.row.get(f"{end}_pts_seconds"))
+
     def _checked(self, media: Media, position: FramePosition, pixels_HW3: UInt8Array) -> UInt8Array:
         """The pixels of a frame; the first and the last one are held against what the job noted of them.
 
@@ -237,7 +261,7 @@ class SourceFile:
         if self.row["source_bytes"] and media.num_bytes:
             return pixels_HW3
         for end in ("first", "last"):
-            noted = FramePosition(self.row.get(f"{end}_frame_index"), self.row.get(f"{end}_pts_seconds"))
+            noted = self._noted(end)
             digest = self.row.get(f"{end}_frame_sha256")
             has_other_number = None not in (noted.frame_index, position.frame_index) and (
                 noted.frame_index != position.frame_index
@@ -302,18 +326,10 @@ def _named(position: FramePosition) -> str:
     return f"at {pts:.6g} s" if pts is not None else f"{position.frame_index}"
 
 
-def _by_number(frames: VideoFrames, positions: Sequence[FramePosition]) -> dict[int | None, FramePosition] | None:
-    """Labels of the frames with these numbers, if they lie at the times of these positions; else None.
-
-    The labeled range then began with the file.
-    """
-    found: dict[int | None, FramePosition] = {}
-    for one in positions:
-        label = None if one.frame_index is None else frames.find(FramePosition(one.frame_index, None))
-        if label is None or frames.position(label).pts_seconds != one.pts_seconds:
-            return None
-        found[label] = one
-    return found
+def _with_number(frames: VideoFrames, number: int, seconds: float | None) -> int | None:
+    """The label of the frame with this number of the file; None if there is none at this time, or nobody knows yet."""
+    label = frames.find(FramePosition(number, None))
+    return label if label is not None and frames.position(label).pts_seconds == seconds else None
 
 
 def _by_time(position: FramePosition) -> FramePosition:
