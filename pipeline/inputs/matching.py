@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+import re
 import unicodedata
 from collections.abc import Container, Iterable, Sequence
 from itertools import islice
@@ -15,6 +16,7 @@ from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import VideoRows
 
+_NUMBER = re.compile(r"\d+")
 _NUM_SHOWN = 3
 _MOST_INDEXED = 100_000  # ids that are looked at: some 20 MB for a moment
 _MOST_COMPARED = 10_000  # ids that are compared letter by letter: a second for all examples
@@ -64,11 +66,16 @@ def did_you_mean(unknown: Iterable[str], ids: Sequence[str]) -> str:
     for name in unknown:
         meant = alike.get(_core(name))
         if meant is None:
-            close = difflib.get_close_matches(name, list(islice(ids, _MOST_COMPARED)), n=1, cutoff=0.8)
-            meant = close[0] if close else None
+            close = difflib.get_close_matches(name, list(islice(ids, _MOST_COMPARED)), n=3, cutoff=0.8)
+            meant = next((one for one in close if not _are_of_a_series(one, name)), None)
         if meant is not None:
             return f"; did you mean {meant!r} by {name!r}?{_how_they_differ(meant, name)}"
     return ""
+
+
+def _are_of_a_series(one: str, other: str) -> bool:
+    """Whether two names differ by their numbers alone: `arm 01` is another video than `arm 02`."""
+    return _NUMBER.sub("0", one) == _NUMBER.sub("0", other)
 
 
 def _how_they_differ(meant: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -58,9 +59,16 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
     absolute = str if is_local(uri) else filesystem.unstrip_protocol
     files = tuple(sorted({str(absolute(name)) for name in found}.difference(left_out)))
     if not files:
-        raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path")
+        raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path{_no_list(uri)}")
     folders = tuple(_without_partitions(parent(file), str(absolute(root))) for file in files)
     return TableFiles(files, folders, tuple(_stem(file[len(str(absolute(root))) :].strip("/")) for file in files))
+
+
+def _no_list(uri: str) -> str:
+    """What is said of brackets, which the command line takes for a part of the name."""
+    if not re.search(r"(^|/)\[.*,.*\]$", uri):
+        return ""
+    return "; several tables are given as a folder or a glob (corrections= also as a list in a job file)"
 
 
 def _stem(path: str) -> str:

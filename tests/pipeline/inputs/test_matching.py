@@ -23,3 +23,10 @@ def test_nothing_is_said_of_accents_where_names_differ_otherwise() -> None:
     assert did_you_mean(["Cup.MP4"], ["cup", "tea"]) == "; did you mean 'cup' by 'Cup.MP4'?"
     decomposed = unicodedata.normalize("NFD", "café")
     assert did_you_mean(["CAFÉ.mp4"], [decomposed]) == f"; did you mean {decomposed!r} by 'CAFÉ.mp4'?"
+
+
+def test_names_that_differ_by_their_numbers_are_no_misspelled_ones() -> None:
+    assert did_you_mean(["Robot Arm 02"], ["Robot Arm 01", "Robot Arm 03"]) == ""
+    assert did_you_mean(["Robot Arn 02"], ["Robot Arm 01", "Robot Arm 02"]) == (
+        "; did you mean 'Robot Arm 02' by 'Robot Arn 02'?"
+    )

@@ -188,6 +188,10 @@ def test_a_damaged_page_is_the_tables_fault(tmp_path: Path) -> None:
     [
         ("{tmp}/missing.parquet", "does not exist; check the path"),
         ("{tmp}/*.parquet", "the glob matches no file"),
+        (
+            "{tmp}/[a.parquet,b.parquet]",
+            r"the path; several tables are given as a folder or a glob \(corrections= also",
+        ),
         ("{tmp}", r"the folder holds no \*\.parquet file"),
         ("memory://no/such/table.parquet", "does not exist"),
         ("nosuchscheme://bucket/table.parquet?token=abc", "cannot be opened .*: install the fsspec package"),
