@@ -16,7 +16,7 @@ from pipeline.driver.prune import describe_pruned
 from pipeline.inputs.oddities import OF_WRONG_ROWS
 from pipeline.inputs.plan import Plan
 from pipeline.redact import redact_uri
-from pipeline.text import counted, escaped
+from pipeline.text import counted, describe_left, escaped
 
 _NUM_EXAMPLES = 5
 _ENOUGH_FRAMES = 24  # to say how fast videos are decoded
@@ -68,6 +68,7 @@ def page(
         f"videos   {plan.num_videos}: {plan.num_to_label} to label, {plan.num_done} finished before, "
         f"{plan.num_no_prompts} without prompts, {plan.num_refused} with wrong rows",
         *_former(former, is_pruned=config.prune),
+        *describe_left(plan.num_left),
         *again.of_reviews(),
     ]
     if volume.num_videos:

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Mapping
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.matching import who_they_are
 from pipeline.inputs.prompt_index import PromptIndex
+from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import VideoRows
 from pipeline.text import counted
 
@@ -30,7 +31,7 @@ def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done:
     told = [*(tables.prompts.warnings if tables.has_prompts else ()), *tables.videos.warnings]
     yield from dict.fromkeys(told)
     if not len(videos.ids) and not tables.is_partial:
-        yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
+        yield _nothing_to_label(tables)
     elif not prompts.num_rows and not tables.is_partial:
         yield f"the {tables.key_of_prompts} table has no rows: every video will be recorded as no_prompts"
     if videos.num_without_id:
@@ -52,6 +53,12 @@ def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done:
         examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
         count = counted(len(videos.problems), "video")
         yield f"{count} {OF_WRONG_ROWS}; examples: {examples}"
+
+
+def _nothing_to_label(tables: InputTables) -> str:
+    if isinstance(tables.videos, VideoFiles):
+        return f"{tables.videos.key} has no video yet that is whole and has an id: nothing to label"
+    return f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
 
 
 def _prompts_in_words(tables: InputTables) -> str:

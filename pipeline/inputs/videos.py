@@ -155,7 +155,8 @@ class VideoNumbers:
         elif len(rest) and self._others is not None:
             index, numbers = self._others
             places = index.find(names.take(pa.array(rest)))
-            found[rest] = np.where(places < 0, -1, numbers[places])
+            is_known = places >= 0
+            found[rest[is_known]] = numbers[places[is_known]]  # of no video at all there are no numbers
         return found
 
 

@@ -68,6 +68,19 @@ def test_a_check_writes_nothing_and_finds_nothing_wrong_with_good_inputs(
     assert len(page.splitlines()) < 20
 
 
+def test_a_check_counts_videos_that_are_still_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "incoming" / "cup.mp4.part").touch()
+    prompts = str(tmp_path / "prompts.parquet")
+    box = {"object_id": 1, "frame_index": 0, "box_xyxy": [1.0, 2.0, 3.0, 4.0]}
+    write_table(prompts, prompts_table([{"video_id": name, **box} for name in ("cup", "tea")]))
+    words = [f"videos={tmp_path / 'incoming'}", f"prompts={prompts}", f"output={tmp_path / 'out'}"]
+    assert main([*words, "model=mini", "cluster=serial", "check=true"]) == 0
+    assert "left     1 video is still being written; the next run takes it" in capsys.readouterr().out
+    assert main([*words, "model=mini", "cluster=serial"]) == 0
+    assert "videos   0 (none)\nleft     1 video" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_check_writes_a_log_where_one_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a", "b"])

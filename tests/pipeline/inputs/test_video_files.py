@@ -304,6 +304,15 @@ def test_files_that_are_still_written_are_left_for_the_next_run(tmp_path: Path) 
         assert plan.num_videos == 2
 
 
+def test_a_folder_of_which_all_videos_are_still_written_is_no_fault(tmp_path: Path) -> None:
+    """Where prompts named videos by other names than there were, the driver ended with an IndexError."""
+    folder = touch(tmp_path / "in", "cup.mp4.part")
+    for names in (("cup", "tea"), ("cup.mp4",)):
+        plan = plan_of(folder, prompts(tmp_path / "p.parquet", *names))
+        assert (plan.num_videos, plan.num_left, list(plan.items())) == (0, 1, [])
+        assert plan.warnings[0] == "videos has no video yet that is whole and has an id: nothing to label"
+
+
 def test_a_file_that_changed_a_moment_ago_is_left_and_its_rows_stay(tmp_path: Path) -> None:
     folder = touch(tmp_path / "in", "new.mp4", "old.mp4", "done.mp4", "future.mp4", "frames/0.png", "frames/1.png")
     for name, at in (
