@@ -194,7 +194,7 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
     pairs = [f"{flags[word]}=true" if word in flags else word for word in words]
     for place, word in enumerate(pairs):
         key, equals, _ = word.partition("=")
-        if not equals or key.startswith("-"):
+        if not equals or not key or key.startswith("-"):
             raise ConfigError(no_pair(pairs, place, "output=s3://bucket/labels"))
     groups = {name for name, field in kind.model_fields.items() if group_of(field)}
     pairs = [word.replace("=", ".kind=", 1) if word.partition("=")[0] in groups else word for word in pairs]

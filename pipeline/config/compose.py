@@ -59,7 +59,7 @@ def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
     for place, word in enumerate(words):
         if word.startswith("-"):
             raise ConfigError(f"unknown option {word}: options are --help and --cfg, everything else is key=value")
-        if "=" not in word and not word.startswith("~"):
+        if ("=" not in word or word.startswith("=")) and not word.startswith("~"):
             raise ConfigError(meant_job(word) or no_pair(words, place, "model=tiny"))
     if len(jobs) > 1:
         raise ConfigError(f"conf= is given {len(jobs)} times ({', '.join(jobs)}): give one")

@@ -87,6 +87,9 @@ def test_a_value_that_the_shell_cut_at_its_blank_is_to_be_quoted(name: str, caps
     assert main([name, "storage_options.secret=T0P", "labels"]) == 2
     assert "to the value of storage_options.secret=, put quotes around" in (told := capsys.readouterr().err)
     assert "T0P" not in told
+    assert main([name, "output=verdict", "=", "accept"]) == 2
+    assert "'=' is not key=value" in (told := capsys.readouterr().err)
+    assert "to the value of output=, put quotes around" in told
     assert main([name, "output", "=", "labels"]) == 2
     assert "leave out the blanks around =" in capsys.readouterr().err
     assert main([name, "output=a", "--frce"]) == 2
