@@ -5,6 +5,7 @@ Legend: B clicks, K candidate masks of a click, M masks, H W pixels of the image
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,7 +50,9 @@ def segment_everything(network: Sam2Image, image_HW3: UInt8Array, options: Every
             "Sam2VideoModel give its .network"
         )
     if not isinstance(image_HW3, np.ndarray):
-        raise TypeError(f"image: expected an array, got a {type(image_HW3).__name__}: give np.asarray(image)")
+        is_path = isinstance(image_HW3, str | os.PathLike)
+        picture = "PIL.Image.open(path).convert('RGB')" if is_path else "image"
+        raise TypeError(f"image: expected an array, got a {type(image_HW3).__name__}: give np.asarray({picture})")
     if image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.dtype != np.uint8 or 0 in image_HW3.shape:
         raise ValueError(
             f"image: expected RGB as uint8 [height, width, 3], got {image_HW3.dtype} {list(image_HW3.shape)}"

@@ -20,6 +20,8 @@ class Grids:
     overlap: float = 512 / 1500
 
     def __post_init__(self) -> None:
+        if not isinstance(self.points_per_side, tuple | list):
+            raise TypeError(f"points_per_side: expected numbers, one a layer, as (32,), got {self.points_per_side!r}")
         if not self.points_per_side or any(count < 1 for count in self.points_per_side):
             raise ValueError(f"points_per_side: expected numbers from 1, one a layer, got {self.points_per_side}")
         if len(self.points_per_side) > 4:

@@ -50,7 +50,8 @@ def resolve_weights(
         return Weights(source, None, listing_identity(source, config.storage_options, backoff or Backoff()))
     if not is_hub_id(source):
         raise ConfigError(
-            f"model.checkpoint={source}: no such folder; give mini, a folder, a URI or an id of the Hub (owner/name)"
+            f"model.checkpoint={source}: no such file or folder; give mini, a file, a folder, a URI or an id of the "
+            "Hub (owner/name)"
         )
     known = record.checkpoint if record else {}
     if known.get("source") == source and known.get("asked_revision") == revision:

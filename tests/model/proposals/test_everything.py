@@ -185,6 +185,13 @@ def test_what_is_no_network_or_no_array_is_named() -> None:
         segment_everything(Sam2VideoModel.from_pretrained("mini"), image)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="image: expected an array, got a Image"):
         segment_everything(load_model("mini"), Image.fromarray(image))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"got a str: give np\.asarray\(PIL\.Image\.open\(path\)"):
+        segment_everything(load_model("mini"), "image.png")  # type: ignore[arg-type]
+
+
+def test_one_number_of_clicks_is_told_to_be_one_a_layer() -> None:
+    with pytest.raises(TypeError, match=r"points_per_side: expected numbers, one a layer, as \(32,\), got 8"):
+        Grids(8)  # type: ignore[arg-type]
 
 
 def test_the_number_of_clicks_may_be_of_any_kind() -> None:

@@ -76,8 +76,8 @@ def test_a_checkpoint_at_a_uri_is_known_by_what_its_store_says() -> None:
 @pytest.mark.parametrize(
     ("checkpoint", "said"),
     [
-        ("/no/such/folder", "no such folder; give mini, a folder"),
-        ("minni", "no such folder; give mini, a folder"),
+        ("/no/such/folder", "no such file or folder; give mini, a file, a folder"),
+        ("minni", "no such file or folder; give mini, a file, a folder"),
         ("memory://nothing-here", "there is nothing"),
         ("someone/not-in-the-cache", "neither the Hub nor its cache on this machine has it"),
     ],
