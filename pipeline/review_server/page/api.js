@@ -8,6 +8,9 @@ export class ServerError extends Error {
   }
 }
 
+/** Each start of the command makes another link, unless it is given a token. What is not saved lies in the browser. */
+const OTHER_LINK = "the server has another link by now: open the one that the command has printed. What is not saved yet is saved there";
+
 async function answered(path, options) {
   let response;
   try {
@@ -17,7 +20,7 @@ async function answered(path, options) {
     throw new ServerError("the server does not answer: is the command still running?", 0);
   }
   if (response.ok) return response;
-  let message = `the server answers ${response.status}`;
+  let message = response.status === 403 ? OTHER_LINK : `the server answers ${response.status}`;
   try {
     message = (await response.json()).error ?? message;
   } catch { /* no JSON: a tunnel or a proxy has answered */ }

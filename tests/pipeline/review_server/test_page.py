@@ -245,6 +245,17 @@ def test_who_hears_the_page_hears_what_buttons_do_which_track_is_chosen_and_what
         assert seen.complaints == []
 
 
+def test_a_page_whose_server_was_started_again_is_told_to_open_the_new_link(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        refusal = "403: open the link that the command has printed, with its token.\n"
+        intercept(page, "**/api/verdicts", lambda route: route.fulfill(status=403, body=refusal))
+        expect(page.locator("#where")).to_contain_text("frame")
+        page.keyboard.press("a")
+        expect(page.locator("#trouble")).to_contain_text("open the one that the command has printed")
+    assert review.verdicts() == []
+
+
 def tab_to(page: Page, button: str) -> None:
     """Go on by the Tab key until a button has the focus."""
     for _ in range(60):
