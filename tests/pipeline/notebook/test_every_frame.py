@@ -93,7 +93,7 @@ def test_an_overlay_begins_where_the_file_does_if_it_is_asked_to(tmp_path: Path)
     uri, to = write_filmed_job(tmp_path, (late,)), tmp_path / "to"
     words = [f"output={uri}", f"to={to}"]
     assert overlay.door([*words, "unlabeled=true"]) == ExitCode.REFUSED, "nobody knows the stride"
-    write_job_record(uri, "sam2.1-mini")
+    write_job_record(uri, "mini")
     assert overlay.door(words) == 0
     assert num_frames((to / "late.mp4").read_bytes()) == 4
     assert overlay.door([*words, "unlabeled=true"]) == 0

@@ -16,6 +16,7 @@ from pipeline.records import Weights, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.equipment import Stages
 from pipeline.worker.settings import JobFacts, WorkerSettings
+from pipeline.worker.weights_identity import content_hash
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.labeling_workers import (
@@ -40,7 +41,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     """Of the small network, because what a worker does with a video does not depend on the size of its network."""
     folder = tmp_path_factory.mktemp("small")
     save_small(folder)
-    return Weights(str(folder), None, "sha256:0")
+    return Weights(str(folder), None, content_hash(folder))
 
 
 @pytest.fixture

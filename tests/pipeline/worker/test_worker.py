@@ -63,7 +63,11 @@ def test_rows_say_where_they_come_from(worker: Worker, weights: Weights, items: 
     finish(worker, items["a"])
     (video,) = published(worker, "videos")
     assert video["prompt_hash"] == items["a"].prompt_hash
-    assert (video["worker"], video["config_hash"], video["checkpoint"]) == ("w0", "f", f"{weights.source}@sha256:0")
+    assert (video["worker"], video["config_hash"], video["checkpoint"]) == (
+        "w0",
+        "f",
+        f"{weights.source}@{weights.identity}",
+    )
     assert (video["num_frames"], video["num_frames_decoded"], video["num_masks"]) == (NUM_FRAMES, NUM_FRAMES, 6)
     assert (video["height"], video["width"], video["rotation_degrees"]) == (96, 128, 0)
     assert str(video["uri"]).endswith("a.mp4")
