@@ -166,6 +166,15 @@ def test_after_twenty_restarts_it_stays_down(slurm: Slurm, ends: Callable[[int, 
     assert REQUEUED not in slurm.calls
 
 
+@pytest.mark.parametrize(("restarts", "again"), [(0, True), (1, True), (2, False)])
+def test_a_step_after_the_run_that_keeps_failing_does_not_hold_the_nodes_twenty_times(
+    restarts: int, again: bool, slurm: Slurm, ends: Callable[[int, int], None]
+) -> None:
+    ends(ExitCode.AFTER, 0)
+    assert slurm.run("output=s3://b/labels", restarts=restarts)[0] == ExitCode.AFTER
+    assert (REQUEUED in slurm.calls) == again
+
+
 def test_without_an_output_it_starts_nothing(slurm: Slurm) -> None:
     code, printed = slurm.run("conf=label")
     assert code == ExitCode.REFUSED
