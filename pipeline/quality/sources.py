@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from pipeline import tables
+from pipeline.arrays import Int64Array
 from pipeline.errors import InputError, UnusableStore
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.table_files import table_files
@@ -74,10 +75,12 @@ class OutputMasks:
             self.job = tables.open(uri, dict(options or {}), round=round)
         except UnusableStore as error:
             raise InputError(str(error).replace("output=", f"{key}=", 1)) from error
-        videos = self.job.videos().select(["video_id", "segment", "num_masks", "num_frames", "height", "width"])
+        columns = ["video_id", "segment", "num_masks", "num_frames", "num_frames_decoded", "height", "width"]
+        videos = self.job.videos().select(columns)
         videos = videos.filter(pc.field("num_masks") > 0).sort_by([("segment", "ascending"), ("video_id", "ascending")])
         self._videos = videos
-        self._num_frames = dict(zip(*(videos[name].to_pylist() for name in ("video_id", "num_frames")), strict=True))
+        numbers = zip(*(videos[name].to_pylist() for name in columns[3:5]), strict=True)
+        self._num_frames = dict(zip(videos["video_id"].to_pylist(), numbers, strict=True))
 
     def video_ids(self) -> Sequence[str]:
         """See `MaskSource`."""
@@ -126,13 +129,25 @@ class OutputMasks:
 
     def _with_all_frames(self, video: VideoMasks) -> VideoMasks:
         """Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them."""
-        step = int(np.gcd.reduce(np.diff(video.frames_T, prepend=0))) or 1
-        every = np.arange(self._num_frames[video.video_id], dtype=np.int64) * step
+        num_frames, num_decoded = self._num_frames[video.video_id]
+        every = np.arange(num_frames, dtype=np.int64) * _step(video.frames_T, num_frames, num_decoded)
         if not np.isin(video.frames_T, every).all():
             return video
         pts = np.full(len(every), np.nan)
         pts[np.searchsorted(every, video.frames_T)] = video.pts_T
         return VideoMasks(video.video_id, video.size_hw, every, pts, video.tracks)
+
+
+def _step(frames_T: Int64Array, num_frames: int, num_decoded: int) -> int:
+    """Each so many-th of the decoded frames was labeled, if one step fits; else the largest that all rows fit to.
+
+    Where all objects begin on the last frame, its number alone is no step.
+    """
+    divisor = int(np.gcd.reduce(frames_T)) if len(frames_T) else 0
+    most = (num_decoded - 1) // (num_frames - 1) if num_frames > 1 else 0
+    steps = np.arange(max(1, -(-num_decoded // max(1, num_frames))), most + 1)
+    fitting = steps[divisor % steps == 0]
+    return int(fitting[0]) if len(fitting) == 1 else divisor or 1
 
 
 def _without_objects(rows: pa.Table, rejected: Collection[Key]) -> pa.Table:

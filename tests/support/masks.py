@@ -99,8 +99,8 @@ def _labeled(video_id: str, masks: Mapping[int, np.ndarray], drawing: _Drawing, 
 
 def _video_row(outcome: Outcome, masks: Mapping[int, np.ndarray], file: Path | None) -> pa.Table:
     (row,) = video_row(outcome, len(masks)).to_pylist()
-    height, width = next(iter(masks.values())).shape[1:]
-    row |= {"height": height, "width": width, "fps": 12.0}
+    num_decoded, height, width = next(iter(masks.values())).shape
+    row |= {"height": height, "width": width, "fps": 12.0, "num_frames_decoded": num_decoded}
     if file is not None:
         row |= {"uri": str(file), "source_bytes": file.stat().st_size}
     return pa.Table.from_pylist([row], VIDEOS)
