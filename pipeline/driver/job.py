@@ -95,10 +95,11 @@ def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
     weights = resolve_weights(config, before)
     given, config = config.model.dtype, with_numbers(config, before)
     record = make_record(config, weights)
-    if not config.relabel and not may_differ:
-        _check_same(before, record, storage)
     log = CommitLog(storage, new_writer_id())
-    num_entries = log.load().next_entry
+    state = log.load()
+    num_entries = state.next_entry
+    if not config.relabel and not may_differ:
+        _check_same(before, record, storage, num_finished=len(state.finished))
     return Job(config, storage, log, weights, record, before, num_entries, given != config.model.dtype)
 
 
@@ -240,7 +241,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if state.next_entry > job.num_entries + 1:  # another driver was at work since the plan was made
         job = replace(job, record_before=read_record(job.storage))
         if not job.config.relabel:
-            _check_same(job.record_before, job.record, job.storage)
+            _check_same(job.record_before, job.record, job.storage, num_finished=len(state.finished))
         plan = _planned_again(job, plan)
         _check_nothing_vanishes(job, plan)
     if job.relabels_all:
@@ -315,14 +316,22 @@ def judged(job: Job, budget: FailureBudget | None = None) -> tuple[Ending, str]:
     return (Ending.FAILURES, reason) if reason else (Ending.DONE, "")
 
 
-def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -> None:
-    """Raises `ConfigError` if another model or other options than those asked for now made the masks of a job."""
+def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage, *, num_finished: int) -> None:
+    """Raises `ConfigError` if another model or other options than those asked for now made the masks of a job.
+
+    So it does where no video is finished, because middles of long videos may be saved, and says that little is lost.
+    """
     changes = before.differences(now) if before else ""
     if before and changes:
         if source := before.other_source(now):
             raise ConfigError(
                 f"output={storage} was {source}. To keep both, name another output. "
                 "relabel=true would label everything there again in the new way."
+            )
+        if not num_finished:
+            raise ConfigError(
+                f"output={storage} was begun with another model or with other options, and no video is finished yet:\n"
+                f"{changes}\nrelabel=true begins it anew; or name another output."
             )
         raise ConfigError(
             f"output={storage} holds masks of another model or of other options:\n{changes}\n"

@@ -398,6 +398,20 @@ def test_a_job_that_goes_on_with_a_single_driver_says_so_to_compactions(job: Job
     assert record.has_single_driver
 
 
+def test_other_options_of_a_job_without_a_finished_video_are_told_that_it_may_begin_anew(
+    job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever has stopped a wrong command at once read that the output held masks, of which there were none."""
+    job.write(["a"])
+    assert job.run("stop_after=0.001") == 0
+    assert job.run("frames.stride=2") == 2
+    said = capsys.readouterr().err
+    assert "was begun with another model or with other options, and no video is finished yet" in said
+    assert "frames.stride: 1 in the output, 2 now" in said
+    assert "relabel=true begins it anew" in said
+    assert job.run("frames.stride=2", "relabel=true") == 0
+
+
 def test_another_drivers_other_options_are_noticed_after_taking_the_job(job: JobFolder) -> None:
     job.write(["one"])
     planned = opened(job)
