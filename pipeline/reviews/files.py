@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -52,10 +53,13 @@ class ReviewTable:
     def write(self, storage: JobStorage, rows: Iterable[Row]) -> str:
         """Write rows as one new file and return its path below `output=`. Columns that a row lacks are null.
 
-        Raises `ValueError` for a row that `check` refuses or that lacks what each must have; `StorageError` if the
-        store does not take the file.
+        Raises `ValueError` for a row that `check` refuses or that lacks what each must have, for other columns and for
+        times without a time zone; `StorageError` if the store does not take the file.
         """
-        table = pa.Table.from_pylist([dict(row) for row in rows], self.schema)
+        said = [dict(row) for row in rows]
+        for row in said:
+            self._check_names_and_times(row)
+        table = pa.Table.from_pylist(said, self.schema)
         for field in self.schema:
             if not field.nullable and table[field.name].null_count:
                 raise ValueError(f"{self.name}: {field.name} is missing")
@@ -65,6 +69,16 @@ class ReviewTable:
         metadata = {self._version_key: str(self.version).encode()}
         storage.create(path, parquet_bytes(table.replace_schema_metadata(metadata)))
         return path
+
+    def _check_names_and_times(self, row: Row) -> None:
+        """Raises `ValueError` for what Arrow would drop or change without a word: other columns, and local times."""
+        for name, value in row.items():
+            if name not in self.schema.names:
+                near = get_close_matches(name, self.schema.names, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(self.schema.names)}"
+                raise ValueError(f"{self.name}: there is no column {name}{hint}")
+            if isinstance(value, datetime) and value.tzinfo is None:
+                raise ValueError(f"{self.name}: {name} has no time zone; give one, as datetime.now(UTC) does")
 
     def read(self, storage: JobStorage, listed: Listed | None = None) -> Iterator[dict[str, Any]]:
         """All rows, file by file in the order of their names, which is that of time; those of `listed` files if given.

@@ -50,7 +50,14 @@ def test_each_call_makes_a_file_of_its_own(storage: JobStorage) -> None:
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [(said("good"), "good"), ({**said("fix"), "reviewer": None}, "reviewer"), ({"video_id": "a"}, "object_id")],
+    [
+        (said("good"), "good"),
+        ({**said("fix"), "reviewer": None}, "reviewer"),
+        ({"video_id": "a"}, "object_id"),
+        (said("fix", comments="left wheel"), "there is no column comments; did you mean comment"),
+        (said("fix") | {"reviewed_at": NOON.replace(tzinfo=None)}, "reviewed_at has no time zone; give one"),
+        (said("fix", labeled_at=NOON.replace(tzinfo=None)), "labeled_at has no time zone"),
+    ],
 )
 def test_a_row_that_says_too_little_or_nonsense_is_refused(
     row: dict[str, Any], message: str, storage: JobStorage
