@@ -68,7 +68,7 @@ def _no_list(uri: str) -> str:
     """What is said of brackets, which the command line takes for a part of the name."""
     if not re.search(r"(^|/)\[.*,.*\]$", uri):
         return ""
-    return "; several tables are given as a folder or a glob (corrections= also as a list in a job file)"
+    return "; several places are given as a folder or a glob (corrections= also as a list in a job file)"
 
 
 def _stem(path: str) -> str:

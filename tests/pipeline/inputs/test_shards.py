@@ -190,7 +190,7 @@ def test_a_damaged_page_is_the_tables_fault(tmp_path: Path) -> None:
         ("{tmp}/*.parquet", "the glob matches no file"),
         (
             "{tmp}/[a.parquet,b.parquet]",
-            r"the path; several tables are given as a folder or a glob \(corrections= also",
+            r"the path; several places are given as a folder or a glob \(corrections= also",
         ),
         ("{tmp}", r"the folder holds no \*\.parquet file"),
         ("memory://no/such/table.parquet", "does not exist"),
