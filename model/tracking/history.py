@@ -122,15 +122,18 @@ class History:
         return frame_index in self.passed or frame_index in self.records
 
     def nearest(self, frame_index: int, direction: int, reach: int) -> int | None:
-        """The frame, or the nearest one before it in a direction, to which a walk came last in that direction.
+        """The frame to start from for a walk that begins at a frame in a direction: what it had is remembered best.
 
-        None where no frame is as near as `reach`. A history of the newest frame alone knows of no frame before it.
+        That is the nearest one before it to which a walk came in that direction, or itself, if no later walk has come
+        to the nearest one since. None where no frame is as near as `reach`. A history of the newest frame alone knows
+        of no frame before it.
         """
-        for distance in range(1 if self.rule.newest_only else reach + 1):
-            index = frame_index - direction * distance
-            if self.has(index) and self.direction(index) == direction:
-                return index
-        return None
+        distances = range(1 if self.rule.newest_only else reach + 1)
+        indexes = [index for distance in distances if self.has(index := frame_index - direction * distance)]
+        found = [index for index in indexes if self.direction(index) == direction][:2]
+        if frame_index in found and self._number(found[-1]) > self._number(frame_index):
+            return found[-1]
+        return found[0] if found else None
 
     def direction(self, frame_index: int) -> int:
         """The direction in which the last walk came to a frame."""
@@ -147,8 +150,12 @@ class History:
         return start, walk.banks[start].copy()
 
     def _walk_to(self, frame_index: int) -> Walk:
+        return self.walks[self._number(frame_index)]
+
+    def _number(self, frame_index: int) -> int:
+        """The number of the last walk to a frame."""
         passed = self.passed.get(frame_index)
-        return self.walks[self.records[frame_index].walk if passed is None else passed]
+        return self.records[frame_index].walk if passed is None else passed
 
     def _keep_newest_only(self, frame_index: int) -> None:
         """Where the rule says this, forgets all that is not about the present frame."""

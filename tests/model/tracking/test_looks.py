@@ -112,6 +112,17 @@ def test_a_walk_from_the_frame_where_the_last_one_ended_goes_on_with_its_memorie
     assert gap(found | by_object(walked(session, LEFT_OFF)), undisturbed()) == 0
 
 
+def test_a_walk_goes_on_from_the_last_pass_and_not_from_the_one_that_came_farther() -> None:
+    """The first pass came to all frames. A second one, with a correction, ends in the middle."""
+    session = new_session()
+    list(session.propagate())
+    session.add_prompt(1, 3, box(clip(FRAMES), 2, 3))
+    list(islice(session.propagate(), LEFT_OFF))
+    undisturbed = copy.deepcopy(session)
+    session.segment_frame(9)
+    assert gap(by_object(walked(session, LEFT_OFF)), by_object(walked(undisturbed, LEFT_OFF))) == 0
+
+
 def test_frames_belong_to_the_last_pass_over_them_and_the_other_direction_does_not_know_it() -> None:
     session, fresh = new_session(), new_session()
     list(islice(session.propagate(), LEFT_OFF))
