@@ -121,19 +121,23 @@ class History:
         """Whether a walk came to a frame, so that the bank before the frame can be found again."""
         return frame_index in self.passed or frame_index in self.records
 
-    def nearest(self, frame_index: int, direction: int, reach: int) -> int | None:
-        """The frame to start from for a walk that begins at a frame in a direction: what it had is remembered best.
+    def is_latest(self, frame_index: int, direction: int, reach: int) -> bool:
+        """Whether a walk came to a frame in a direction, and none has come later to a frame that it looks back at."""
+        if not self.has(frame_index) or self.direction(frame_index) != direction:
+            return False
+        return self._number(frame_index) >= max(self.behind(frame_index, direction, reach), default=0)
 
-        That is the nearest one before it to which a walk came in that direction, or itself, if no later walk has come
-        to the nearest one since. None where no frame is as near as `reach`. A history of the newest frame alone knows
-        of no frame before it.
+    def behind(self, frame_index: int, direction: int, reach: int) -> dict[int, list[int]]:
+        """The frames to which walks in a direction came last, of those at most `reach` before a frame, nearest first.
+
+        They are by the numbers of these walks. A history of the newest frame alone has none.
         """
-        distances = range(1 if self.rule.newest_only else reach + 1)
-        indexes = [index for distance in distances if self.has(index := frame_index - direction * distance)]
-        found = [index for index in indexes if self.direction(index) == direction][:2]
-        if frame_index in found and self._number(found[-1]) > self._number(frame_index):
-            return found[-1]
-        return found[0] if found else None
+        found: dict[int, list[int]] = {}
+        for distance in range(1, 1 if self.rule.newest_only else reach + 1):
+            index = frame_index - direction * distance
+            if self.has(index) and self.direction(index) == direction:
+                found.setdefault(self._number(index), []).append(index)
+        return found
 
     def direction(self, frame_index: int) -> int:
         """The direction in which the last walk came to a frame."""

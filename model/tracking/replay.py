@@ -35,23 +35,49 @@ def banks_before(
 ) -> dict[int, MemoryBank[Tensor]]:
     """What the objects remember when they come to a frame in a direction, by object id.
 
-    That is what the last walk to the frame had before it. Where none came there, it is what was left by the walk to the
-    nearest frame before it. Objects are left out whose history has no frame near enough to be remembered.
+    That is what the walk that came there had before it. Where none came, or others came later to frames before it, each
+    of these frames is remembered as the last walk to it left it. Objects without such frames are left out.
     """
     groups: dict[tuple[int, int], list[TrackedObject]] = defaultdict(list)
+    parts: dict[int, list[tuple[MemoryBank[Tensor], list[int] | None]]] = defaultdict(list)
     for tracked in objects:
-        history = tracked.history
-        nearest = None if history is None else history.nearest(frame_index, direction, tracked.bank.max_pointers - 1)
-        if history is None or nearest is None:
-            continue
-        start, bank = history.snapshot(nearest)
-        is_before = nearest != frame_index and history.is_remembered(nearest)
-        last = nearest if is_before else nearest - direction
-        groups[start, last].append(TrackedObject(tracked.object_id, bank))
+        for nearest, frames in _sources(tracked, frame_index, direction):
+            if tracked.history is None:
+                continue
+            start, bank = tracked.history.snapshot(nearest)
+            is_before = nearest != frame_index and tracked.history.is_remembered(nearest)
+            groups[start, nearest if is_before else nearest - direction].append(TrackedObject(tracked.object_id, bank))
+            parts[tracked.object_id].append((bank, frames))
     for (start, last), ghosts in groups.items():
         if (last - start) * direction >= 0:
             _track_again(state, ghosts, _frames(state, start, last, direction), direction)
-    return {ghost.object_id: ghost.bank for ghosts in groups.values() for ghost in ghosts}
+    return {object_id: _joined(banks) for object_id, banks in parts.items()}
+
+
+def _sources(tracked: TrackedObject, frame_index: int, direction: int) -> list[tuple[int, list[int] | None]]:
+    """The frames after which an object's memories are those that it has before a frame, and which of them (None: all).
+
+    The frame itself stands for what the object had before it.
+    """
+    history, reach = tracked.history, tracked.bank.max_pointers - 1
+    if history is None:
+        return []
+    if history.is_latest(frame_index, direction, reach):
+        return [(frame_index, None)]
+    return [(frames[0], frames) for frames in history.behind(frame_index, direction, reach).values()]
+
+
+def _joined(parts: Sequence[tuple[MemoryBank[Tensor], list[int] | None]]) -> MemoryBank[Tensor]:
+    """One bank with the tracked memories of these frames, each from its own bank."""
+    whole, frames = parts[0]
+    if frames is None:
+        return whole
+    joined = whole.copy()
+    joined.start_pass()
+    for bank, frames in parts:
+        joined.tracked |= {index: bank.tracked[index] for index in frames or () if index in bank.tracked}
+        joined.pointers |= {index: bank.pointers[index] for index in frames or () if index in bank.pointers}
+    return joined
 
 
 def _track_again(

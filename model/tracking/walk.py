@@ -237,17 +237,16 @@ def _covers(leg: str, tracked: TrackedObject, frame_index: int) -> bool:
     return frame_index <= tracked.last_prompt if leg == "backward" else frame_index < tracked.first_prompt
 
 
-def _has_come(tracked: TrackedObject, frame_index: int, heading: int) -> bool:
-    """Whether a walk in this direction came to a frame with the object, and history knows of it."""
-    history = tracked.history
-    return history is not None and history.has(frame_index) and history.direction(frame_index) == heading
-
-
 def _recorded_mask(tracked: TrackedObject, frame_index: int, heading: int) -> Segmentation | None:
-    """The mask that an object had on a frame, if its prompts are the same and its walk does not come here just now."""
-    if tracked.history is None or not _has_come(tracked, frame_index, heading):
+    """The mask that an object had on a frame, if tracking it now would give the same.
+
+    Its prompts are the same, its walk does not come here just now, and no later walk has come to frames before.
+    """
+    history = tracked.history
+    if history is None or tracked.upcoming == (heading, frame_index):
         return None
-    record = tracked.history.records.get(frame_index)
-    if record is None or record.revision != tracked.revision or tracked.upcoming == (heading, frame_index):
+    record = history.records.get(frame_index)
+    if record is None or record.revision != tracked.revision:
         return None
-    return record.segmentation
+    is_latest = history.is_latest(frame_index, heading, tracked.bank.max_pointers - 1)
+    return record.segmentation if is_latest else None
