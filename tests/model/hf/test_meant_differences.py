@@ -119,6 +119,101 @@ def test_the_video_processor_enlarges_logits_once() -> None:
     assert not torch.equal(mine, there)
 
 
+def stream_of(kit: Kit, num_frames: int = 0) -> Any:
+    """A stream with a click on its first frame, and so many frames that the model has seen."""
+    session = kit.session(is_stream=True)
+    x, y = click_on(CLIP.mask(1, 0))
+    kit.say(session, 1, input_points=[[[[x, y]]]], input_labels=[[[1]]], original_size=CLIP.frames_THW3.shape[1:3])
+    for index in range(num_frames):
+        kit.look(session, frame=pixels_of(kit, index))
+    return session
+
+
+def pixels_of(kit: Kit, index: int) -> torch.Tensor:
+    with kit.formats():
+        pixels: torch.Tensor = kit.processor(images=CLIP.frames_THW3[index], return_tensors="pt").pixel_values[0]
+    return pixels
+
+
+@pytest.mark.slow
+def test_ids_of_objects_are_whole_numbers() -> None:
+    click = {"input_points": [[[[9.0, 9.0]]]], "input_labels": [[[1]]]}
+    with pytest.raises(ValueError, match="obj_ids: expected numbers"):
+        ours().say(ours().session(), ["cat"], **click)
+    session = theirs().session()
+    theirs().say(session, ["cat"], **click)
+    assert session.obj_ids == ["cat"]
+
+
+@pytest.mark.slow
+def test_of_a_stream_the_newest_frame_and_those_to_come_are_asked_for() -> None:
+    click = {"input_points": [[[[9.0, 9.0]]]], "input_labels": [[[1]]]}
+    theirs().look(stream_of(theirs(), 3), frame_idx=1)
+    theirs().say(stream_of(theirs(), 3), 2, **click)
+    stream = stream_of(ours(), 3)
+    with pytest.raises(ValueError, match="frame_idx: is 1, but a stream has its newest frame only"):
+        ours().look(stream, frame_idx=1)
+    with pytest.raises(ValueError, match="the stream is at frame 2, prompts are for that or later ones"):
+        ours().say(stream, 2, **click)
+
+
+@pytest.mark.slow
+def test_frames_are_added_in_their_order_and_to_no_video() -> None:
+    kit, pixels = ours(), pixels_of(ours(), 0).double()
+    with theirs().formats():
+        assert theirs().session().add_new_frame(pixels) == FRAMES
+        assert theirs().session(is_stream=True).add_new_frame(pixels, 5) == 5
+    with pytest.raises(ValueError, match="add_new_frame: the session has a video"):
+        kit.session().add_new_frame(pixels)
+    with pytest.raises(ValueError, match="frame: the session has a video"):
+        kit.look(clicked(kit), frame=pixels)
+    with pytest.raises(ValueError, match="frame_idx: is 5, but the next frame is 0"):
+        kit.session(is_stream=True).add_new_frame(pixels, 5)
+
+
+@pytest.mark.slow
+def test_a_stream_may_begin_without_objects() -> None:
+    assert ours().look(ours().session(is_stream=True), frame=pixels_of(ours(), 0).double()).shape[0] == 0
+    with pytest.raises(ValueError, match="No objects are provided"):
+        theirs().look(theirs().session(is_stream=True), frame=pixels_of(theirs(), 0))
+
+
+@pytest.mark.slow
+def test_the_size_of_a_stream_stays_once_a_prompt_refers_to_it() -> None:
+    box = {"input_boxes": [[[1.0, 1.0, 9.0, 9.0]]], "original_size": (64, 64)}
+    session = stream_of(theirs())
+    theirs().say(session, 2, **box)
+    assert session.video_height == 64
+    with pytest.raises(ValueError, match=r"original_size: is \[64, 64\], but the session has \[256, 256\]"):
+        ours().say(stream_of(ours()), 2, **box)
+
+
+@pytest.mark.slow
+def test_a_session_has_the_dtype_of_its_model() -> None:
+    click = {"input_points": [[[[9.0, 9.0]]]], "input_labels": [[[1]]]}
+    session = theirs().processor.init_video_session(video=list(CLIP.frames_THW3), dtype=torch.float16)
+    theirs().say(session, 1, **click)
+    theirs().look(session, frame_idx=0)
+    session = ours().processor.init_video_session(video=list(CLIP.frames_THW3), dtype=torch.float16)
+    ours().say(session, 1, **click)
+    with pytest.raises(ValueError, match=r"the session is in torch\.float16, the model in torch\.float64"):
+        ours().look(session, frame_idx=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["floating point", "four channels", "lists of lists"])
+def test_pictures_are_bytes_of_three_channels(kind: str) -> None:
+    image = CLIP.frames_THW3[0]
+    given: Any = {
+        "floating point": image.astype(np.float32),
+        "four channels": np.dstack([image, image[..., :1]]),
+        "lists of lists": [[image]],
+    }[kind]
+    assert theirs().processor(images=given, return_tensors="pt").pixel_values.shape == (1, 3, 256, 256)
+    with pytest.raises(ValueError, match="image 0: expected "):
+        ours().processor(images=given)
+
+
 @functools.cache
 def functions_of(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text())
