@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+# A model and its processors are four questions. A Hub that was silent is not asked for so long about what is cached.
+_SILENT_SECONDS = 60.0
+_silences: dict[str, tuple[float, Exception]] = {}
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
@@ -161,12 +167,17 @@ def _silence(repo: str, access: HubAccess) -> Exception | None:
     if access.local_files_only or constants.HF_HUB_OFFLINE:
         return None
     cached = try_to_load_from_cache(repo, CONFIG_NAME, cache_dir=access.cache_dir, revision=access.revision)
-    seconds = hub_answer_seconds(is_cached=isinstance(cached, str))
+    is_cached = isinstance(cached, str)
+    heard_at, before = _silences.get(constants.ENDPOINT, (-math.inf, None))
+    if is_cached and time.monotonic() - heard_at < _SILENT_SECONDS:
+        return before
+    seconds = hub_answer_seconds(is_cached=is_cached)
     try:
         HfApi(token=access.token).model_info(repo, revision=access.revision, timeout=seconds)
     except HfHubHTTPError:
         return None  # it is raised again where it matters
     except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
+        _silences[constants.ENDPOINT] = time.monotonic(), error
         return error
     return None
 

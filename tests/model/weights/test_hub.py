@@ -194,6 +194,19 @@ def test_a_silent_hub_does_not_hold_what_is_cached(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("silence")
+def test_a_silent_hub_is_asked_once_for_a_cached_model_and_its_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("model.weights.hub.hub_answer_seconds", lambda *, is_cached: asked.append(is_cached) or 0.1)
+    cache_mini(tmp_path, "someone/mini")
+    Sam2VideoModel.from_pretrained("someone/mini", cache_dir=tmp_path)
+    Sam2VideoProcessor.from_pretrained("someone/mini", cache_dir=tmp_path)
+    assert asked == [True]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("silence")
 def test_of_a_silent_hub_the_error_says_what_to_do_without_a_network(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"out of reach \(.*timed out\); give a local folder.* HF_HUB_OFFLINE=1"
