@@ -12,36 +12,10 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from model.network.config import ROPE_THETA, Sam2Config
-from model.network.kernels import attention, device_type, rows_at_a_time, uses_blocks
+from model.network.config import Sam2Config
+from model.network.kernels import attention, rows_at_a_time, uses_blocks
 from model.network.layers import Constants, Linear, Product, wide
-
-
-def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The axial rotary code of a square map, `[3, size², channels / 2]`: cosines, negative sines, sines.
-
-    The angles are those of x in the first half of the pairs of channels, and of y in the second.
-    """
-    frequency = 1 / ROPE_THETA ** (torch.arange(0, channels, 4, dtype=dtype) / channels)
-    cell = torch.arange(size * size)
-    x = torch.outer((cell % size).to(dtype), frequency)
-    y = torch.outer(torch.div(cell, size, rounding_mode="floor").to(dtype), frequency)
-    angle = torch.cat((x, y), dim=-1)
-    return torch.stack((angle.cos(), -angle.sin(), angle.sin()))
-
-
-def turnable(layer: nn.Linear, *, twice: bool) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a projection whose output `rotate` turns: first all even channels, then all odd ones.
-
-    Queries and keys may have their channels in any order that is the same in both. With `twice` the output comes a
-    second time with its halves exchanged.
-    """
-    parts = []
-    for whole in (layer.weight, layer.bias):
-        even, odd = whole[0::2], whole[1::2]
-        parts.append(torch.cat((even, odd, odd, even) if twice else (even, odd)))
-    weight, bias = parts
-    return weight, bias
+from model.network.rotary import Order, turn_halves, turn_pairs, turnable
 
 
 def values_to_output(v_proj: nn.Linear, o_proj: nn.Linear) -> Product:
@@ -54,29 +28,6 @@ def values_to_output(v_proj: nn.Linear, o_proj: nn.Linear) -> Product:
     return Product((o @ v).to(v_proj.weight.dtype), (o @ v_bias + o_bias).to(v_proj.weight.dtype))
 
 
-def rotate(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Tensor:
-    """Turns pairs of channels by the angles of the table: (even, odd) → (even cos - odd sin, odd cos + even sin).
-
-    `projected`, `[…, L, 1 or 2, 2, C / 2]`, is the output of a `turnable` projection. The result, `[…, L, 2, C / 2]`,
-    goes to `out`, which may be the part `[…, 0, :, :]` of a projection that came `twice`. Without `out` it is never of
-    16 bits, because angles are not.
-    """
-    cos, sin = rope[0].unsqueeze(1), rope[1:].transpose(0, 1)
-    x = projected[..., 0, :, :]
-    if out is None or torch.compiler.is_compiling():
-        swapped = projected[..., 1, :, :] if projected.shape[-3] == 2 else x.flip(-2)
-        return x * cos + swapped * sin
-    if projected.shape[-3] == 2:
-        return torch.addcmul(x * cos, projected[..., 1, :, :], sin, out=out)  # two launches on a GPU
-    # On a CPU half by half, because nothing is moved then, and in one dtype, because mixtures are slow there.
-    wide_x = x.to(rope.dtype)
-    turned = out if out.dtype == rope.dtype else torch.empty_like(wide_x)
-    for half in (0, 1):
-        torch.mul(wide_x[..., half, :], rope[0], out=turned[..., half, :])
-        turned[..., half, :].addcmul_(wide_x[..., 1 - half, :], rope[1 + half])
-    return out if turned is out else out.copy_(turned)
-
-
 class SelfAttention(nn.Module):
     """The frame's tokens among themselves, with rotary code."""
 
@@ -87,26 +38,28 @@ class SelfAttention(nn.Module):
         self.v_proj = Linear(dim, dim)
         self.o_proj = Linear(dim, dim)
 
-    def joined(self, *, twice: bool) -> Product:
+    def joined(self, order: Order) -> Product:
         """The projections as one: queries and keys as `turnable` has them, then the values as the output has them."""
-        q, k = (turnable(layer, twice=twice) for layer in (self.q_proj, self.k_proj))
+        q, k = (turnable(layer, order) for layer in (self.q_proj, self.k_proj))
         v = values_to_output(self.v_proj, self.o_proj)
         assert v.bias is not None
         return Product(torch.cat((q[0], k[0], v.weight)), torch.cat((q[1], k[1], v.bias)))
 
     def forward(self, x_BLC: Tensor, rope: Tensor, qkv_proj: Product) -> Tensor:
-        batch, length, dim = x_BLC.shape
         qkv = qkv_proj(x_BLC)
-        pairs = qkv[..., :-dim].unflatten(-1, (2, -1, 2, dim // 2))
-        if torch.compiler.is_compiling():
-            turned = rotate(pairs.transpose(1, 2), rope).transpose(1, 2).to(qkv.dtype)
-        elif pairs.shape[-3] == 2:
-            turned = rotate(pairs.transpose(1, 2), rope, pairs[..., 0, :, :].transpose(1, 2)).transpose(1, 2)
-        else:
-            out = qkv.new_empty(batch, 2, length, 2, dim // 2)
-            turned = rotate(pairs.transpose(1, 2), rope, out).transpose(1, 2)
-        q, k = turned.flatten(-2).unbind(2)
-        return attention(q.unsqueeze(1), k.unsqueeze(1), qkv[..., -dim:].unsqueeze(1)).squeeze(1)
+        q, k = _turned_together(qkv[..., : -x_BLC.shape[-1]], rope, x_BLC.shape[-1]).unbind(1)
+        v = qkv[..., -x_BLC.shape[-1] :]
+        return attention(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)
+
+
+def _turned_together(projected: Tensor, rope: Tensor, dim: int) -> Tensor:
+    """Turned queries and keys `[B, 2, L, C]` of projections that lie side by side, in their dtype."""
+    if rope.is_complex():
+        return turn_pairs(projected.unflatten(-1, (2, dim)).transpose(1, 2), rope)
+    pairs = projected.unflatten(-1, (2, -1, 2, dim // 2)).transpose(1, 2)
+    if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
+        return turn_halves(pairs, rope).to(projected.dtype).flatten(-2)
+    return turn_halves(pairs, rope, pairs[..., 0, :, :]).flatten(-2)
 
 
 class Memories(NamedTuple):
@@ -140,9 +93,9 @@ class CrossAttention(nn.Module):
         self.v_proj = Linear(memory_dim, dim)
         self.o_proj = Linear(dim, dim)
 
-    def products(self, *, twice: bool) -> CrossProducts:
+    def products(self, order: Order) -> CrossProducts:
         """The projections as `forward` takes them."""
-        q, k = (Product(*turnable(layer, twice=twice)) for layer in (self.q_proj, self.k_proj))
+        q, k = (Product(*turnable(layer, order)) for layer in (self.q_proj, self.k_proj))
         return CrossProducts(q, k, values_to_output(self.v_proj, self.o_proj))
 
     def forward(self, x_BLC: Tensor, memories: Memories, rope: Tensor, products: CrossProducts) -> Tensor:
@@ -158,39 +111,42 @@ class CrossAttention(nn.Module):
 
 def _queries(projected: Tensor, rope: Tensor, dim: int) -> Tensor:
     """Turned queries `[B, L, C]` of a `turnable` projection, in its dtype."""
+    if rope.is_complex():
+        return turn_pairs(projected, rope)
     pairs = projected.unflatten(-1, (-1, 2, dim // 2))
-    if torch.compiler.is_compiling():
-        return rotate(pairs, rope).flatten(-2).to(projected.dtype)
-    out = pairs[..., 0, :, :] if pairs.shape[-3] == 2 else projected.new_empty(pairs[..., 0, :, :].shape)
-    return rotate(pairs, rope, out).flatten(-2)
+    if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
+        return turn_halves(pairs, rope).flatten(-2).to(projected.dtype)
+    return turn_halves(pairs, rope, pairs[..., 0, :, :]).flatten(-2)
 
 
 def keys(placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor, k_proj: Product) -> Tensor:
     """Keys `[B, T, C]`: spatial memories turned, each by the same table, and the pointers after them as they are.
 
-    The channels are in the order of `turnable`. On a CPU some memories are taken at a time, so that what lies between
-    the steps stays in its caches.
+    The channels are in the order of the projection. On a CPU some memories are taken at a time, so that what lies
+    between the steps stays in its caches.
     """
+    if rope.is_complex():
+        return _keys_in_parts(placed_BTM, num_pointer_tokens, rope, k_proj)
+    num_spatial = placed_BTM.shape[1] - num_pointer_tokens
+    pairs = k_proj(placed_BTM).unflatten(-1, (-1, 2, rope.shape[-1]))
+    spatial = pairs[:, :num_spatial].unflatten(1, (-1, rope.shape[1]))
+    if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
+        turned = turn_halves(spatial, rope).flatten(1, 2).to(pairs.dtype)
+        return torch.cat((turned, pairs[:, num_spatial:, 0]), dim=1).flatten(-2)
+    turn_halves(spatial, rope, spatial[..., 0, :, :])
+    whole: Tensor = pairs[:, :, 0].flatten(-2)
+    return whole
+
+
+def _keys_in_parts(placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor, k_proj: Product) -> Tensor:
     batch, length, _ = placed_BTM.shape
-    num_spatial, dim = length - num_pointer_tokens, 2 * rope.shape[-1]
-    rows = rows_at_a_time(placed_BTM)
-    if rows is None or torch.compiler.is_compiling():
-        pairs = k_proj(placed_BTM).unflatten(-1, (-1, 2, dim // 2))
-        spatial = pairs[:, :num_spatial].unflatten(1, (-1, rope.shape[1]))
-        if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
-            turned = rotate(spatial, rope).flatten(1, 2).to(pairs.dtype)
-            return torch.cat((turned, pairs[:, num_spatial:, 0]), dim=1).flatten(-2)
-        rotate(spatial, rope, spatial[..., 0, :, :])
-        whole: Tensor = pairs[:, :, 0].flatten(-2)
-        return whole
-    step = rope.shape[1] * max(1, rows // rope.shape[1])
+    num_spatial, size = length - num_pointer_tokens, len(rope)
+    step = size * max(1, (rows_at_a_time(placed_BTM) or num_spatial) // size)
     pointers = k_proj(placed_BTM[:, num_spatial:])
-    out = pointers.new_empty(batch, length, dim)
+    out = pointers.new_empty(batch, length, pointers.shape[-1])
     for start in range(0, num_spatial, step):
-        part = k_proj(placed_BTM[:, start : min(start + step, num_spatial)])
-        pairs = part.unflatten(1, (-1, rope.shape[1])).unflatten(-1, (1, 2, dim // 2))
-        place = out[:, start : start + part.shape[1]].unflatten(1, (-1, rope.shape[1]))
-        rotate(pairs, rope, place.unflatten(-1, (2, dim // 2)))
+        part = slice(start, min(start + step, num_spatial))
+        turn_pairs(k_proj(placed_BTM[:, part]).unflatten(1, (-1, size)), rope, out[:, part].unflatten(1, (-1, size)))
     out[:, num_spatial:] = pointers
     return out
 
@@ -215,9 +171,9 @@ class MemoryAttentionLayer(nn.Module):
         self.linear1 = Linear(dim, mlp_dim)
         self.linear2 = Linear(mlp_dim, dim)
 
-    def products(self, *, twice: bool) -> LayerProducts:
+    def products(self, order: Order) -> LayerProducts:
         """What `look_at_frame` and `look_at_memory` take."""
-        return LayerProducts(self.self_attn.joined(twice=twice), self.cross_attn_image.products(twice=twice))
+        return LayerProducts(self.self_attn.joined(order), self.cross_attn_image.products(order))
 
     def look_at_frame(self, x_BLC: Tensor, rope: Tensor, products: LayerProducts) -> Tensor:
         """The first third of the layer: the frame's tokens among themselves."""
@@ -251,7 +207,7 @@ class MemoryAttention(nn.Module):
     def _layers(self) -> list[MemoryAttentionLayer]:
         return [cast("MemoryAttentionLayer", layer) for layer in self.layers]
 
-    def products(self) -> list[LayerProducts]:
+    def products(self, order: Order) -> list[LayerProducts]:
         """The projections of all layers that are made of weights: `look_at_frame` and `forward` take them."""
         weights = [
             w
@@ -259,9 +215,8 @@ class MemoryAttention(nn.Module):
             for part in (layer.self_attn, layer.cross_attn_image)
             for w in part.parameters()
         ]
-        twice = device_type(self.layer_norm.weight) != "cpu"
         return self._constants.get(
-            f"products {twice}", weights, lambda: [layer.products(twice=twice) for layer in self._layers()]
+            f"products {order}", weights, lambda: [layer.products(order) for layer in self._layers()]
         )
 
     def look_at_frame(

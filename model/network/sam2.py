@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from model.network.config import MASK_BIAS, MASK_SCALE, Sam2Config
 from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
-from model.network.kernels import MEMORIES_OF_THE_REST, with_our_kernels
+from model.network.kernels import MEMORIES_OF_THE_REST, device_type, with_our_kernels
 from model.network.layers import Constants, Linear, Mlp, Product, sine_position_1d, sine_position_2d, wide
 from model.network.mask_decoder import DecoderProducts
-from model.network.memory_attention import LayerProducts, Memories, MemoryAttention, rope_table
+from model.network.memory_attention import LayerProducts, Memories, MemoryAttention
 from model.network.memory_encoder import MemoryEncoder
 from model.network.padding import FILLING, FRAMES, FULL, OBJECTS, filled_up, memory_shape, rows_filled_up, size_of
 from model.network.regions import Outputs, Region
+from model.network.rotary import Order, rope_table
 from model.network.sam2_image import MapConstants, Sam2Image
 from model.pixels.transfers import on_device
 
@@ -84,8 +85,8 @@ class Sam2(Sam2Image):
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
         """Features of F normalized frames (`model.pixels.transforms.normalize`)."""
         pixels, memory_attention = pixels_F3SS.to(self.dtype), self.memory_attention
-        places = self._constant("frame_code"), self._constant("rope")
-        constants = (self._map_constants(), *places, memory_attention.products()[0])
+        places = self._constant("frame_code"), self._rope()
+        constants = (self._map_constants(), *places, memory_attention.products(self._order)[0])
         with with_our_kernels(self.device):
             if self.regions is None:
                 return ImageFeatures(*self._encode(constants, pixels))
@@ -286,7 +287,7 @@ class Sam2(Sam2Image):
 
     def _attended(self, features: ImageFeatures, memory: Memories, num_objects: int) -> Tensor:
         """The maps of stride 16 of B objects that know their memories."""
-        constants = self._constant("rope"), tuple(self.memory_attention.products())
+        constants = self._rope(), tuple(self.memory_attention.products(self._order))
         inputs = (
             features.looked_FLC,
             memory.memory_BTM,
@@ -333,6 +334,15 @@ class Sam2(Sam2Image):
         pointers = self._pointers(decoded.tokens_BC, is_visible)
         return logits, decoded.object_scores_B, decoded.predicted_ious_B, pointers
 
+    @property
+    def _order(self) -> Order:
+        if device_type(self.no_object_pointer) != "cpu":
+            return "halves twice"
+        return "pairs" if self.regions is None else "halves"
+
+    def _rope(self) -> Tensor:
+        return self._constant(f"rope in {self._order}")
+
     def _pointers(self, tokens_BC: Tensor, is_visible_B: Tensor) -> Tensor:
         return torch.where(is_visible_B[:, None], self.object_pointer_proj(tokens_BC), self.no_object_pointer)
 
@@ -343,8 +353,8 @@ class Sam2(Sam2Image):
             return 0.1 * sine_position_2d(size, config.hidden_dim, dtype).flatten(1).transpose(0, 1).to(self.dtype)
         if name == "memory_code":
             return sine_position_2d(size, config.memory_dim, dtype).flatten(1).transpose(0, 1).to(self.dtype)
-        if name == "rope":
-            return rope_table(size, config.hidden_dim, dtype)
+        if name.startswith("rope in "):
+            return rope_table(size, config.hidden_dim, self._order, dtype)
         if name in _NUMBERS:
             return torch.tensor(_NUMBERS[name], dtype=dtype)
         return super()._compute_constant(name)

@@ -85,8 +85,7 @@ def negated(weight: Callable[[Sam2], Tensor]) -> Callable[[Sam2], object]:
 
 
 def rotary_angles_of_wrong_sign(network: Sam2) -> None:
-    signs = torch.tensor([1, -1, -1]).view(3, 1, 1)  # of cosines, negative sines and sines
-    before(network.memory_attention, lambda looked, memories, rope, *rest: (looked, memories, rope * signs, *rest))
+    before(network.memory_attention, lambda looked, memories, rope, *rest: (looked, memories, rope.conj(), *rest))
 
 
 def times_of_pointers_of_wrong_sign(network: Sam2) -> None:

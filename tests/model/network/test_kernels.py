@@ -23,13 +23,16 @@ from model.network.kernels import (
 )
 from model.network.layers import Constants, Linear, Mlp
 from model.network.mask_decoder import Heads, ImageProduct
-from model.network.memory_attention import CrossAttention, Memories, SelfAttention, keys, rope_table
+from model.network.memory_attention import CrossAttention, Memories, SelfAttention, keys
+from model.network.rotary import Order, rope_table
 from model.network.sam2_image import _join_convs
 from model.weights.checkpoint import load_model
 from tests.support.pretended_gpu import pretended_gpu
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 DTYPES = tuple(TOLERANCE)
+DEVICES: dict[Order, str] = {"pairs": "cpu", "halves": "cpu", "halves twice": "cuda"}
+ORDERS = tuple(DEVICES)
 BLOCKS: tuple[Blocks, ...] = ("in place", "packed")
 
 
@@ -93,15 +96,15 @@ def test_a_packed_weight_gives_the_same_bits(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_memories_are_attended_to_before_or_after_they_are_widened(dtype: torch.dtype, device: str) -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_memories_are_attended_to_before_or_after_they_are_widened(dtype: torch.dtype, order: Order) -> None:
     layer = CrossAttention(64, 16).to(dtype)
     x, memory, placed = (_random(2, n, c, seed=n, dtype=dtype) for n, c in ((64, 64), (520, 16), (520, 16)))
     q, k, v = (p(t) for p, t in ((layer.q_proj, x), (layer.k_proj, placed), (layer.v_proj, memory)))
     turned = torch.cat([_turned(k[:, :512].unflatten(1, (8, 64)), 8).flatten(1, 2), k[:, 512:].double()], dim=1)
     weights = torch.softmax(_turned(q, 8) @ turned.transpose(1, 2) / 8, dim=-1)
-    with torch.inference_mode(), as_on(device):
-        found = layer(x, Memories(memory, placed, 8), rope_table(8, 64), layer.products(twice=device == "cuda"))
+    with torch.inference_mode(), as_on(DEVICES[order]):
+        found = layer(x, Memories(memory, placed, 8), rope_table(8, 64, order), layer.products(order))
         _assert_close(found, layer.o_proj((weights @ v.double()).to(dtype)), dtype)
 
 
@@ -115,36 +118,36 @@ def _turned(tokens: torch.Tensor, size: int) -> torch.Tensor:
     return torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
 
 
-def _even_then_odd(tokens: torch.Tensor) -> torch.Tensor:
-    return torch.cat((tokens[..., 0::2], tokens[..., 1::2]), dim=-1)
+def _in_order(order: Order, tokens: torch.Tensor) -> torch.Tensor:
+    return tokens if order == "pairs" else torch.cat((tokens[..., 0::2], tokens[..., 1::2]), dim=-1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_self_attention_turns_queries_and_keys(dtype: torch.dtype, device: str) -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_self_attention_turns_queries_and_keys(dtype: torch.dtype, order: Order) -> None:
     layer, x = SelfAttention(16).to(dtype), _random(2, 64, 16, dtype=dtype)
     q, k, v = (F.linear(x, proj.weight, proj.bias) for proj in (layer.q_proj, layer.k_proj, layer.v_proj))
     weights = torch.softmax(_turned(q, 8) @ _turned(k, 8).transpose(1, 2) / 4, dim=-1)
-    with torch.inference_mode(), as_on(device):
-        out = layer(x, rope_table(8, 16), layer.joined(twice=device == "cuda"))
+    with torch.inference_mode(), as_on(DEVICES[order]):
+        out = layer(x, rope_table(8, 16, order), layer.joined(order))
         _assert_close(out, layer.o_proj((weights @ v.double()).to(dtype)), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("num_memories", [0, 1, 3])
 def test_keys_of_memories_are_turned_and_those_of_pointers_are_not(
-    dtype: torch.dtype, device: str, num_memories: int
+    dtype: torch.dtype, order: Order, num_memories: int
 ) -> None:
     size = 64  # more tokens than a CPU takes at a time, when there are several memories
-    layer, rope = CrossAttention(8, 4).to(dtype), rope_table(size, 8)
+    layer, rope = CrossAttention(8, 4).to(dtype), rope_table(size, 8, order)
     placed = _random(2, num_memories * size**2 + 4, 4, dtype=dtype)
-    k_proj = layer.products(twice=device == "cuda").k
-    with torch.inference_mode(), as_on(device):
+    k_proj = layer.products(order).k
+    with torch.inference_mode(), as_on(DEVICES[order]):
         found, plain = keys(placed, 4, rope, k_proj), F.linear(placed, layer.k_proj.weight, layer.k_proj.bias)
         turned = _turned(plain[:, :-4].unflatten(1, (num_memories, size**2)), size).flatten(1, 2)
-    _assert_close(found[:, :-4], _even_then_odd(turned), dtype)
-    _assert_close(found[:, -4:], _even_then_odd(plain[:, -4:]), dtype)
+    _assert_close(found[:, :-4], _in_order(order, turned), dtype)
+    _assert_close(found[:, -4:], _in_order(order, plain[:, -4:]), dtype)
 
 
 def test_several_mlps_are_one_batched_product_whatever_their_widths() -> None:
