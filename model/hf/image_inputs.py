@@ -39,7 +39,8 @@ def encode_prompts(
     """
     if points is None and labels is not None:
         raise ValueError("labels need points: there are labels alone")
-    given = [None if values is None else nested(values, "prompts") for values in (points, labels, boxes)]
+    named = {"input_points": points, "input_labels": labels, "input_boxes": boxes}
+    given = [None if values is None else nested(values, name) for name, values in named.items()]
     if points is not None and labels is None:
         given[1] = _on_the_object(given[0], levels=3)
     if any(values is not None and len(values) != len(sizes_hw) for values in given):

@@ -85,7 +85,9 @@ class Sam2VideoModel(StoredModel[Sam2VideoConfig, Sam2]):
         """The masks on one frame: `frame_idx` of a video, or the next `frame` of a stream, normalized `[3, S, S]`.
 
         On a frame of a video, objects with a prompt there are segmented and the others tracked, in reverse time if
-        `reverse`; where a pass has tracked them and nothing was said of them since, the result of that pass is given.
+        `reverse`, with what they remember of the frames before. Where a pass has tracked them, the result of that pass
+        is given, if nothing was said of them and no other pass has come to the frames before since.
+
         On the newest frame of a stream, `frame_idx` gives its masks with what was said of it since it came. With
         `run_mem_encoder` off, tracked objects do not remember the frame. In a session to which frames are added, a
         `frame` is added first.

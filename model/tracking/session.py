@@ -199,8 +199,9 @@ class VideoSession:
     def segment_frame(self, frame_index: int, heading: int = FORWARD, *, remember: bool = True) -> FrameResult:
         """The masks of all objects that cover a frame: prompted there, tracked before, or tracked now.
 
-        A mask from an earlier pass is given as it was, unless the prompts of its object have changed since. With
-        `remember` off, objects that are tracked now leave no memory. Raises `ValueError` for a frame beyond the end.
+        A mask from an earlier pass is given as it was, unless the prompts of its object have changed since, or a walk
+        has come to frames before. With `remember` off, objects that are tracked now leave no memory. Raises
+        `ValueError` for a frame beyond the end.
         """
         return walk.segment_frame(self.state, frame_index, heading, remember=remember)
 

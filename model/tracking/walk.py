@@ -78,7 +78,8 @@ def walk_from(state: SessionState, start: int, heading: int, *, fresh: bool = Fa
 def segment_frame(state: SessionState, frame_index: int, heading: int, *, remember: bool) -> FrameResult:
     """The masks of all objects that cover a frame: prompted there, tracked before, or tracked now.
 
-    A mask from an earlier pass is given as it was, unless the prompts of its object have changed since.
+    A mask from an earlier pass is given as it was, unless the prompts of its object have changed since, or a walk has
+    come to frames before.
     """
     condition(state)
     frame = next(state.frames.at([frame_index]), None)

@@ -89,6 +89,7 @@ def test_prompts_may_come_with_sizes_instead_of_images() -> None:
         ({"input_boxes": [[[1, 1, 5, 5], [9, 9, 2, 2]]]}, "image 0, object 1: box: expected x0 < x1"),
         ({"input_labels": [[[1]]]}, "labels need points: there are labels alone"),
         ({"input_boxes": [[[1, 1, 5, 5]], [[1, 1, 5, 5]]]}, "1 images need as many entries"),
+        ({"input_boxes": [[[1, 1, 5, 5]], None]}, r"input_boxes: expected numbers .* got NoneType"),
         ({"input_boxes": [5]}, "image 0: expected a list with an entry for each object, got 5"),
         (
             {"input_points": [[]], "input_labels": [[]]},
