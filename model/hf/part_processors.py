@@ -266,10 +266,15 @@ def read_settings(
     if not sizes:
         # A file of weights that stands alone is of a released size, whose input has a side of 1024 pixels.
         stands_alone = folder != place and not has_file(folder, CONFIG_NAME)
-        sizes = {1024 if stands_alone else network_config(read_json(folder, CONFIG_NAME), str(source)).image_size}
+        sizes = {1024 if stands_alone else _size_of_model(folder, str(source))}
     if len(sizes) > 1:
         raise ValueError(f"processor {source}: its settings name several sizes, {sorted(sizes)}")
     return sizes.pop(), int(whole.get("point_pad_value", -10))
+
+
+def _size_of_model(folder: str, source: str) -> int:
+    """The side of the input of the model in a folder. A `config.json` may leave out that it is one of SAM 2."""
+    return network_config({"model_type": "sam2_video"} | read_json(folder, CONFIG_NAME), source).image_size
 
 
 def check_settings(part: Mapping[str, Any], where: str) -> set[int]:
