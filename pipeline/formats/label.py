@@ -110,7 +110,14 @@ class LabelPoints:
     labels: tuple[int, ...]
 
 
-Shape = LabelMask | LabelBox | LabelPolygons | LabelPoints
+@dataclass(frozen=True, slots=True)
+class LabelOther:
+    """A shape that says neither a mask nor a box, as a line does. `kind` is its name in the format."""
+
+    kind: str
+
+
+Shape = LabelMask | LabelBox | LabelPolygons | LabelPoints | LabelOther
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """CVAT: `annotations.xml` of "CVAT for video 1.1" with tracks, and of "CVAT for images 1.1" with shapes a picture.
 
 In a track only shapes with `keyframe="1"` were set by somebody, and only they are read; `outside="1"` means hidden.
-Several polygons of one frame of a track are one mask. A mask's code is row by row inside of its box. Frames count from
-0. The video is the `source` or the name in `meta`, or the folder in the name of a picture. Source: docs.cvat.ai, page
-"CVAT format".
+Several polygons of one frame of a track are one mask, several boxes are the box around them. A mask's code is row by
+row inside of its box. Frames count from 0. The video is the `source` or the name in `meta`, or the folder in the name
+of a picture. A project has several tasks in `meta`, and `task_id` says of which one a track or a picture is. Source:
+docs.cvat.ai, page "CVAT format"; CVAT's `dataset_manager/formats/cvat.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import posixpath
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
@@ -21,6 +23,7 @@ from pipeline.formats.label import (
     Label,
     LabelFrame,
     LabelMask,
+    LabelOther,
     LabelPoints,
     ObjectKey,
     ReadOptions,
@@ -35,7 +38,26 @@ from pipeline.formats.readers.boxes import box_of
 from pipeline.formats.readers.coco import video_and_picture
 from pipeline.formats.readers.palette_png import without_outer_folders
 
-_SHAPES = ("box", "polygon", "mask", "points")
+_OTHERS = ("ellipse", "polyline", "cuboid", "skeleton")
+_SHAPES = ("box", "polygon", "mask", "points", *_OTHERS)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What `meta` says of a task: the file of its video, else how it is called, and the size of its frames."""
+
+    source: str
+    named: str
+    size_hw: SizeHW | None
+
+    @staticmethod
+    def of(meta: ElementTree.Element, otherwise: SizeHW | None) -> _Task:
+        """What an element says that holds a task or a job, or is one."""
+        source = meta.findtext(".//source") or ""
+        name = meta.findtext("name") or meta.findtext(".//task/name") or meta.findtext(".//job/name") or ""
+        width, height = meta.findtext(".//original_size/width"), meta.findtext(".//original_size/height")
+        is_known = width and height and width.isdecimal() and height.isdecimal()
+        return _Task(source, source or name, (int(height or 0), int(width or 0)) if is_known else otherwise)
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -64,8 +86,9 @@ class _Reader:
     def __init__(self, shown: str, folder: str, options: ReadOptions) -> None:
         self._shown = shown
         self._folder = folder
-        self._source = self._named = ""
         self._size_hw = options.size_hw
+        self._task = _Task("", "", self._size_hw)
+        self._tasks: dict[str | None, _Task] = {}
         self._first_frame = options.first_frame or 0
 
     def read(self, file: BinaryIO) -> Iterator[Label]:
@@ -87,19 +110,28 @@ class _Reader:
                 yield from self._image(element)
             root.clear()
 
-    @property
-    def _video(self) -> str:
-        return self._named or without_outer_folders(self._folder)
-
     def _take_meta(self, meta: ElementTree.Element) -> None:
-        self._source = meta.findtext(".//source") or ""
-        self._named = self._source or meta.findtext(".//task/name") or meta.findtext(".//job/name") or ""
-        width, height = meta.findtext(".//original_size/width"), meta.findtext(".//original_size/height")
-        if width and height and width.isdecimal() and height.isdecimal():
-            self._size_hw = (int(height), int(width))
+        self._task = _Task.of(meta, self._size_hw)
+        self._tasks = {
+            task.findtext("id"): _Task.of(task, self._size_hw) for task in meta.iterfind("project/tasks/task")
+        }
+
+    def _task_of(self, element: ElementTree.Element, place: str) -> _Task:
+        """The task of a track or a picture. Raises `InputError` where a project does not say which one it is."""
+        task_id = element.get("task_id")
+        if len(self._tasks) > 1 and task_id not in self._tasks:
+            raise InputError(
+                f"{place}: the file has {len(self._tasks)} tasks, and nothing says of which of them it is; export each "
+                "task by itself"
+            )
+        return self._tasks.get(task_id, self._task)
+
+    def _video_of(self, task: _Task) -> str:
+        return task.named or without_outer_folders(self._folder)
 
     def _track(self, track: ElementTree.Element) -> Iterator[Label]:
         key, category = _key(track), track.get("label")
+        task = self._task_of(track, f"{self._shown}, track {key}")
         by_frame: dict[int, list[ElementTree.Element]] = {}
         for element in track:
             if element.tag in _SHAPES and element.get("keyframe", "1") == "1":
@@ -111,19 +143,20 @@ class _Reader:
             place = f"{self._shown}, track {key}, frame {frame}"
             inside = [element for element in elements if element.get("outside", "0") != "1"]
             try:
-                shape = _shape(inside, self._size_hw)
+                shape = _shape(inside, task.size_hw)
             except ValueError as error:
                 raise InputError(f"{place}: {error}; correct it in CVAT and export again") from error
-            yield Label(self._video, LabelFrame(frame - self._first_frame), key, shape, category, place=place)
+            yield Label(self._video_of(task), LabelFrame(frame - self._first_frame), key, shape, category, place=place)
 
     def _image(self, image: ElementTree.Element) -> Iterator[Label]:
         name = image.get("name", "")
         place = f"{self._shown}, image {name!r}"
+        task = self._task_of(image, place)
         folder, picture = video_and_picture(name)
-        if "/" not in name and self._source:
-            folder = self._source  # the frames of a film, which CVAT calls frame_000012
+        if "/" not in name and task.source:
+            folder = task.source  # the frames of a film, which CVAT calls frame_000012
         size = (image.get("height", ""), image.get("width", ""))
-        size_hw = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else self._size_hw
+        size_hw = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else task.size_hw
         frame = LabelFrame(file_name=picture)
         elements = [element for element in image if element.tag in _SHAPES]
         for number, (key, group) in enumerate(_by_group(elements)):
@@ -132,21 +165,26 @@ class _Reader:
             except ValueError as error:
                 raise InputError(f"{place}, shape {number}: {error}; correct it in CVAT and export again") from error
             category = group[0].get("label")
-            yield Label(folder or self._video, frame, key, shape, category, place=f"{place}, shape {number}")
+            yield Label(folder or self._video_of(task), frame, key, shape, category, place=f"{place}, shape {number}")
         if not elements:
-            yield Label(folder or self._video, frame, None, None, place=place)
+            yield Label(folder or self._video_of(task), frame, None, None, place=place)
 
 
 def _by_group(elements: list[ElementTree.Element]) -> Iterator[tuple[ObjectKey | None, list[ElementTree.Element]]]:
-    """Shapes of a picture by object: those of one group are one; others are objects by themselves."""
-    groups: dict[ObjectKey, list[ElementTree.Element]] = {}
+    """Shapes of a picture by object: those of one group are one; others are objects by themselves.
+
+    Shapes of a group with several labels, as a head and a body, are no parts of one thing. They stay apart and keep the
+    key, so that whoever reads them tells that an object is on a frame twice.
+    """
+    groups: dict[tuple[ObjectKey, str | None], list[ElementTree.Element]] = {}
     for element in elements:
         key = _object_of(element)
         if key is None:
             yield None, [element]
         else:
-            groups.setdefault(key, []).append(element)
-    yield from groups.items()
+            groups.setdefault((key, element.get("label")), []).append(element)
+    for (key, _), group in groups.items():
+        yield key, group
 
 
 def _object_of(element: ElementTree.Element) -> ObjectKey | None:
@@ -170,13 +208,15 @@ def _number_or_text(key: str) -> ObjectKey:
 
 
 def _shape(elements: list[ElementTree.Element], size_hw: SizeHW | None) -> Shape | None:
-    """One shape of the elements of an object on a frame: polygons and masks together are one mask."""
+    """One shape of the elements of an object on a frame: polygons and masks together are one mask, boxes one box."""
     kinds = {element.tag for element in elements}
     if not kinds:
         return None
+    if others := kinds.intersection(_OTHERS):
+        return LabelOther(min(others))
     if kinds == {"box"}:
-        element = elements[0]
-        return box_of([_number(element.get(side)) for side in ("xtl", "ytl", "xbr", "ybr")], "xyxy")
+        x0, y0, x1, y1 = zip(*map(_corners, elements), strict=True)
+        return box_of([min(x0), min(y0), max(x1), max(y1)], "xyxy")
     if kinds == {"points"}:
         points = tuple((x, y) for element in elements for x, y in _points(element))
         return LabelPoints(points, (1,) * len(points))
@@ -193,6 +233,12 @@ def _shape(elements: list[ElementTree.Element], size_hw: SizeHW | None) -> Shape
     if len(masks) == 1:
         return masks[0] if masks[0].area else None
     return mask_of_pixels(np.any([mask.decoded() for mask in masks], axis=0))
+
+
+def _corners(element: ElementTree.Element) -> tuple[float, ...]:
+    if _number(element.get("rotation", "0")):
+        raise ValueError(f"a box is turned by {element.get('rotation')} degrees, and boxes are upright")
+    return tuple(_number(element.get(side)) for side in ("xtl", "ytl", "xbr", "ybr"))
 
 
 def _points(element: ElementTree.Element) -> Iterator[tuple[float, float]]:
