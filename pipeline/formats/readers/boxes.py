@@ -12,6 +12,7 @@ import io
 import json
 import math
 import posixpath
+import re
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -32,6 +33,8 @@ _MOST_LETTERS = 64 << 20
 
 _NAMELESS = ("bbox", "box")
 _MOTCHALLENGE = ("frame", "track_id", "x", "y", "w", "h", "score")
+
+_WHOLE = re.compile(r"\s*([+-]?[0-9]+)(?:\.0*)?\s*")
 
 Row = Mapping[str, Any]
 
@@ -336,11 +339,13 @@ def _whole(value: Any) -> int:
 
 
 def _key(value: Any) -> ObjectKey:
-    """A whole number where it is one, also as text; else the text."""
+    """A whole number where it is one, also as the text `3` or `3.0`; else the text.
+
+    Other texts that Python takes for numbers are names: `1_11` and `11_1` would be 111 both, and a float has 16 digits.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    return int(number) if math.isfinite(number) and number == int(number) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    found = _WHOLE.fullmatch(str(value))
+    return int(found[1]) if found else str(value)

@@ -322,6 +322,14 @@ def test_detections_that_no_track_has_are_no_object(tmp_path: Path, column: str,
     assert [label.object_key for label in read_labels(str(path), "boxes")] == expected
 
 
+def test_names_of_objects_that_look_like_numbers_stay_apart(tmp_path: Path) -> None:
+    written = ["1_11", "11_1", "1234567890123456781", "1234567890123456782", "3e2", "300", "007", "3.0", "-4", "1e400"]
+    rows = "".join(f"cup.mp4,0,{key},1,1,5,5\n" for key in written)
+    found = read(write(tmp_path / "boxes.csv", "video,frame,track_id,x0,y0,x1,y1\n" + rows), "boxes")
+    numbers = [1234567890123456781, 1234567890123456782]
+    assert [label.object_key for label in found] == ["1_11", "11_1", *numbers, "3e2", 300, 7, 3, -4, "1e400"]
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_a_field_of_a_row_may_be_long(tmp_path: Path, ending: str) -> None:
     """Polygons and codes of masks stand beside boxes, and Python's own limit is 131,072 letters."""
