@@ -7,15 +7,17 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, open_reader
+from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Media, MediaError, open_reader
 from pipeline.formats.label import LabelFrame, SizeHW, frame_number
 from pipeline.inputs.columns import VIDEOS_IN
 from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import find_videos
 from pipeline.records import VideoSource, WorkItem
+from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, absolute_uri
 from pipeline.video.media import open_media
 
+_LISTINGS = 64
 _SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
 
 
@@ -33,6 +35,7 @@ class LabelVideos:
 
     Without `videos=` the names are the ids. With it a name means the video of that id, or of that file, or else the
     one video whose last part without an ending is the same. Up to `num_opened` videos are opened for their size.
+    Folders of pictures are listed however many there are, where labels name pictures.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class LabelVideos:
         self._names: dict[str, str | None] = {}
         self._named: dict[str, tuple[str, bool]] = {}  # by id: the first name, and whether it was guessed
         self._facts: dict[str, VideoFacts | None] = {}
+        self._listings: dict[str, Mapping[str, int] | None] = {}
         self.has_ranges = False
         self.has_numbers_of_names = False
         self.num_not_opened = 0
@@ -132,16 +136,35 @@ class LabelVideos:
     def _look(self, video_id: str, uri: str | None) -> VideoFacts | None:
         if uri is None:
             return None
-        item = WorkItem(video_id, VideoSource(uri=uri), (), "")
         try:
-            with open_media(item, self._options) as media:
+            with open_media(_item(video_id, uri), self._options) as media:
                 info = open_reader(media, 1).info()
         except MediaError as error:  # the job fails this video alone, and so does no import more
             self.cannot_be_opened.append(f"{video_id!r}: {error}")
             return None
-        names = [posixpath.splitext(name)[0] for name in media.file_names] if media.is_folder else None
-        pictures = None if names is None else {name: number for number, name in enumerate(names)}
-        return VideoFacts(info.size_hw, len(names) if names else info.num_frames_claimed, pictures)
+        pictures = _pictures_of(media)
+        return VideoFacts(info.size_hw, len(pictures) if pictures else info.num_frames_claimed, pictures)
+
+    def _listed(self, video_id: str) -> Mapping[str, int] | None:
+        """The pictures of a video that was not opened, as `VideoFacts` has them; None for a film.
+
+        Films are told by their names. A folder is listed however many videos may be opened, because the last number in
+        the name of a picture is not its frame. Labels come video by video, so that the last few listings are kept.
+        """
+        uri = None if self._uris is None else self._uris.get(video_id)
+        if uri is None or uri.partition("?")[0].lower().endswith(VIDEO_SUFFIXES):
+            return None
+        if scheme_of(uri).place is Place.WEB and not uri.endswith("/"):
+            return None
+        if video_id not in self._listings:
+            try:
+                with open_media(_item(video_id, uri), self._options) as media:
+                    self._listings[video_id] = _pictures_of(media)
+            except MediaError:
+                self._listings[video_id] = None
+            if len(self._listings) > _LISTINGS:
+                del self._listings[next(iter(self._listings))]
+        return self._listings[video_id]
 
     def frame_index(self, video_id: str, frame: LabelFrame, first_number: int) -> int | None:
         """The number of a frame in its video; None where a label says a time alone.
@@ -155,8 +178,9 @@ class LabelVideos:
             return None
         facts = self.facts(video_id)
         if frame.index is None:
-            if facts is not None and facts.pictures is not None:
-                return _place_of(frame.file_name or "", facts.pictures)
+            pictures = self._listed(video_id) if facts is None else facts.pictures
+            if pictures is not None:
+                return _place_of(frame.file_name or "", pictures)
             self.has_numbers_of_names = True
         number = frame_number(frame, first_number)
         if number is None:
@@ -167,6 +191,17 @@ class LabelVideos:
                 "correct the frame, or give first_frame= if the format counts from another number"
             )
         return number
+
+
+def _item(video_id: str, uri: str) -> WorkItem:
+    return WorkItem(video_id, VideoSource(uri=uri), (), "")
+
+
+def _pictures_of(media: Media) -> dict[str, int] | None:
+    """The place of each picture of a folder by its name without the ending; None for a film."""
+    if not media.is_folder:
+        return None
+    return {posixpath.splitext(name)[0]: number for number, name in enumerate(media.file_names)}
 
 
 def _place_of(file_name: str, pictures: Mapping[str, int]) -> int:

@@ -356,6 +356,20 @@ def test_labels_of_a_folder_of_pictures_are_found_by_name_and_those_of_a_film_by
     assert "multiples of 5, and were taken for numbers of frames" in capsys.readouterr().out
 
 
+def test_pictures_are_found_by_name_in_folders_that_were_not_opened(tmp_path: Path) -> None:
+    labels = []
+    for video in ("bowl", "cup", "pan"):
+        (tmp_path / "frames" / video).mkdir(parents=True)
+        for number in range(0, 60, 5):
+            Image.new("RGB", SIZE[::-1]).save(tmp_path / "frames" / video / f"{number:05d}.jpg")
+        labels.append({"image": f"{video}/00010.png", "track_id": 1, "box_xywh": [1, 2, 10, 12]})
+    source, to = tmp_path / "boxes.json", tmp_path / "p.parquet"
+    source.write_text(json.dumps(labels))
+    for opened in (3, 1, 0):
+        assert imported(source, to, f"videos={tmp_path / 'frames'}", f"check_videos={opened}") == 0
+        assert pq.read_table(to)["frame_index"].to_pylist() == [2, 2, 2]
+
+
 def test_what_labels_call_video_and_object_travels_with_the_prompts(tmp_path: Path, clips: Path) -> None:
     rows = [
         {"video": "deep/cup.mp4", "frame": frame, "track": track, "box_xyxy": [1, 2, 10, 12], "score": 0.5}
