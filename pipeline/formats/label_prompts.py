@@ -36,6 +36,8 @@ _FURTHER = ("pts_seconds", "video_key", "object_key", "score", "stability", "sou
 _EMPTY = "hidden, without area, or of frames without labels"
 _OUTSIDE = "outside of their pictures, where a job would fail their objects"
 
+_NAMED = 2
+
 UnknownVideos = Literal["refuse", "skip"]
 
 
@@ -55,7 +57,11 @@ class Wishes:
 
 @dataclass
 class Account:
-    """What became of the labels that were read. `first_outside` says of the first one outside of its picture why."""
+    """What became of the labels that were read.
+
+    `first_outside` says of the first one outside of its picture why. `named` are the first two names of videos that
+    the format has where `video=` says which one is meant.
+    """
 
     num_read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
@@ -64,6 +70,7 @@ class Account:
     num_videos: int = 0
     warnings: list[str] = field(default_factory=list)
     first_outside: str = ""
+    named: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,8 @@ def _taken(label: Label, videos: LabelVideos, wishes: Wishes, account: Account) 
         return None
     try:
         name = wishes.video or label.video
+        if wishes.video and label.video and label.video not in account.named and len(account.named) < _NAMED:
+            account.named.append(label.video)
         video_id = videos.id_of(name)
         if video_id is None:
             if wishes.unknown_videos == "skip":
@@ -264,6 +273,11 @@ def _warn_of_numbers(columns: LabelColumns, videos: LabelVideos, account: Accoun
         account.warnings.append(
             f"labels lie outside of their pictures, the first is {account.first_outside}; were they made at another "
             "size of the videos, or is box_format= another?"
+        )
+    if len(account.named) == _NAMED:
+        account.warnings.append(
+            f"the labels name several videos, {names_shown(account.named)} among them, and video= made one of all: "
+            "objects of several videos are mixed if these are no names of one; leave video= out"
         )
     if videos.num_not_opened:
         account.warnings.append(

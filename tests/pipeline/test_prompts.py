@@ -356,6 +356,16 @@ def test_labels_of_a_folder_of_pictures_are_found_by_name_and_those_of_a_film_by
     assert "multiples of 5, and were taken for numbers of frames" in capsys.readouterr().out
 
 
+def test_labels_of_several_videos_that_become_one_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"video": name, "frame": 0, "track_id": 1, "box_xywh": [1, 2, 10, 12]} for name in ("cup", "cup", "pan")]
+    source, to = tmp_path / "boxes.json", tmp_path / "p.parquet"
+    for labels, is_told in ((rows, True), (rows[:2], False)):
+        source.write_text(json.dumps(labels))
+        assert imported(source, to, "video=clip") == 0
+        told = "the labels name several videos, 'cup', 'pan' among them, and video= made one of all"
+        assert (told in capsys.readouterr().out) == is_told
+
+
 def test_pictures_are_found_by_name_in_folders_that_were_not_opened(tmp_path: Path) -> None:
     labels = []
     for video in ("bowl", "cup", "pan"):
