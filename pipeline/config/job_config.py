@@ -28,6 +28,7 @@ from pipeline.config.kinds import (
     Pixels,
 )
 from pipeline.config.mistakes import checked
+from pipeline.config.networks import problem_of_name
 from pipeline.config.schedule_config import AfterConfig, MaxCost, Notify, NotifyOn, PricePerHour, StopAfter
 from pipeline.config.shots_config import Shots
 from pipeline.config.usual_names import MEANT
@@ -323,6 +324,8 @@ def check(job: JobConfig) -> None:
             raise ConfigError("output= is missing: give the folder or URI where the tables shall lie")
     elif job.check:
         raise ConfigError("check=true is for jobs with videos and prompts of your own: give prompts= and output=")
+    if problem := problem_of_name(job.model.name, job.model.checkpoint):
+        raise ConfigError(problem)
     gpus = job.cluster.gpus_per_actor
     if job.model.device == "cpu" and gpus:
         raise ConfigError(f"cluster.gpus_per_actor={gpus:g} contradicts model.device=cpu: leave one of them out")

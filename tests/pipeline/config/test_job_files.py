@@ -80,3 +80,12 @@ def test_boxes_of_a_detector_are_no_demo(tmp_path: Path) -> None:
     job, words = split_job(["detections=boxes.jsonl", f"output={tmp_path}"])
     with pytest.raises(ConfigError, match=r"detections= is for conf=discover, .*: give conf=discover"):
         job_config(job, words)
+
+
+def test_a_networks_name_alone_does_not_label_with_the_weights_of_another_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.name=tiny is a name for people, .* of mini .*: give model=tiny"):
+        config_of(tmp_path, "model: {name: tiny}")
+    both = config_of(tmp_path, "model: {name: tiny, checkpoint: facebook/sam2.1-hiera-tiny}")
+    assert both.model.checkpoint == "facebook/sam2.1-hiera-tiny"
+    own = job_config("label", [*PLACES, "model=base_plus", "model.checkpoint=facebook/sam2-hiera-base-plus"])
+    assert own.model.name == "base_plus"
