@@ -288,6 +288,14 @@ class JobConfig(Group):
         """`retry=failed` means `retry=[failed]`."""
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
+    @field_validator("corrections")
+    @classmethod
+    def _check_no_blank(cls, places: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """An empty path would be the current folder, with each table that lies in it."""
+        if any(not place.strip() for place in places or ()):
+            raise ValueError("corrections= names an empty path: give a table of prompts, or leave it out")
+        return places
+
 
 _DATED_PLACES = ("videos", "prompts", "corrections", "detections", "output", "log_file")
 

@@ -152,14 +152,18 @@ def problem_of_password(uri: str) -> str:
     return ""
 
 
+_UNSET = re.compile(r"(?:^|/)\$([A-Za-z_]\w*)(?=/|$)")
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):/(?!/)")
 
 
 def problem_of_spelling(uri: str) -> str:
     """Why a URI is refused whose scheme is misspelled, in words without the rest of it; empty for others and for paths.
 
-    `s3:/bucket/labels` would be a folder `s3:` of this disk, in which a whole job can be labeled unnoticed.
+    `s3:/bucket/labels` would be a folder `s3:` of this disk, in which a whole job can be labeled unnoticed, and so
+    would `$HOME/labels` of a job file, which no shell has read.
     """
+    if match := _UNSET.search(uri):
+        return f"no shell has replaced ${match[1]}: write ${{oc.env:{match[1]}}} in a job file, or the path itself"
     if (match := _ONE_SLASH.match(uri)) and _is_remote(match[1].lower()):
         return f"two slashes follow a scheme: write {match[1].lower()}://"
     name = scheme_name(uri)

@@ -135,7 +135,7 @@ def test_overrides_reach_the_typed_config() -> None:
         "s3://b/k=*?v={1}",
         "a#b:c",
         "{x}",
-        "$HOME/x",
+        "a$HOME/x",
         "~/x",
     ],
 )

@@ -89,3 +89,19 @@ def test_a_networks_name_alone_does_not_label_with_the_weights_of_another_one(tm
     assert both.model.checkpoint == "facebook/sam2.1-hiera-tiny"
     own = job_config("label", [*PLACES, "model=base_plus", "model.checkpoint=facebook/sam2-hiera-base-plus"])
     assert own.model.name == "base_plus"
+
+
+def test_an_empty_correction_is_not_the_current_folder() -> None:
+    with pytest.raises(ConfigError, match="corrections= names an empty path"):
+        job_config("label", [*PLACES, "corrections="])
+
+
+@pytest.mark.parametrize("place", ["$HOME/labels", "s3://$BUCKET/labels", "/data/$USER/labels"])
+def test_a_variable_that_no_shell_has_replaced_names_no_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "job.yaml").write_text(f"output: {place}\n")
+    with pytest.raises(ConfigError, match=r"no shell has replaced \$[A-Z]+: write \$\{oc\.env:[A-Z]+\} in a job file"):
+        job_config(str(tmp_path / "job.yaml"), ["prompts=p"])
+
+
+def test_a_dollar_within_a_name_is_a_part_of_it() -> None:
+    assert job_config("label", ["prompts=p", "output=/data/c$/a$b/$x.y"]).output == "/data/c$/a$b/$x.y"
