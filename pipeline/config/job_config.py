@@ -368,6 +368,13 @@ def _check_verification(job: JobConfig) -> None:
             )
     if job.discover is not None or job.check:
         raise ConfigError("conf=verify neither finds objects nor takes check=true: leave them out")
+    for name in ("stop_after", "max_cost", "notify", "after"):
+        if getattr(job, name) != JobConfig.model_fields[name].get_default(call_default_factory=True):
+            raise ConfigError(
+                f"{'after.…' if name == 'after' else f'{name}='} is not for conf=verify, which would run without it: "
+                "leave it out. verify.max_tracks= bounds a run, and one that a signal stops goes on with the same "
+                "command"
+            )
 
 
 def _check_all_nodes_reach(job: JobConfig) -> None:

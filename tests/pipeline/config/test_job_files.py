@@ -105,3 +105,9 @@ def test_a_variable_that_no_shell_has_replaced_names_no_folder(tmp_path: Path, p
 
 def test_a_dollar_within_a_name_is_a_part_of_it() -> None:
     assert job_config("label", ["prompts=p", "output=/data/c$/a$b/$x.y"]).output == "/data/c$/a$b/$x.y"
+
+
+@pytest.mark.parametrize("word", ["stop_after=2h", "notify=x", "after.hooks=x"])
+def test_what_a_verification_would_not_hear_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{word.partition('.')[0].partition('=')[0]}.* is not for conf=verify"):
+        job_config("verify", ["output=o", word])
