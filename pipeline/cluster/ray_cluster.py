@@ -55,6 +55,9 @@ def join(address: str, start: Callable[..., object] = ray.init) -> None:
     A cluster that does not answer may be on its way up, so that this is `ClusterDown`, which a scheduler tries again.
     Raises `ConfigError` for what a repetition does not mend: no address, or another version of Ray or Python.
     """
+    if address == "local":
+        # Ray would start one of its own, for this job alone, which listens on every network of this machine.
+        raise ConfigError("cluster.address=local: nothing runs there yet; give cluster=local, which starts Ray here")
     code = {"py_modules": [str(ROOT / package) for package in PACKAGES]}
     try:
         _knock(address)
@@ -68,7 +71,8 @@ def join(address: str, start: Callable[..., object] = ray.init) -> None:
             ) from error
         raise ClusterDown(
             f"cluster.address={address}: no Ray cluster answers there ({describe(error)}): run the same command again "
-            "when it is up, give the address of one that runs, or use cluster=local"
+            "when it is up, with its RAY_AUTH_TOKEN if it has one; give the address of one that runs, or use "
+            "cluster=local"
         ) from error
 
 
@@ -221,8 +225,13 @@ def _most(
 def _num_fitting(node: dict[str, float], resources: dict[str, float]) -> int:
     """How many actors fit into what a node has, or has left."""
     by_cpus = int(node.get("CPU", 0) // resources["num_cpus"])
-    gpus = resources["num_gpus"]
-    return min(by_cpus, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpus
+    gpus, has = resources["num_gpus"], node.get("GPU", 0)
+    if not gpus:
+        return by_cpus
+    # Ray takes a share from one GPU: of two GPUs with 0.4 left each nobody gets 0.6.
+    shares = int(1 / gpus + 1e-9) if gpus < 1 else 0
+    by_gpus = int(has) * shares + int((has - int(has)) / gpus + 1e-9) if shares else int(has / gpus + 1e-9)
+    return min(by_cpus, by_gpus)
 
 
 def _free_resources(avoided: Collection[str]) -> list[dict[str, float]]:
@@ -248,4 +257,4 @@ def _knock(address: str) -> None:
     """Raises `OSError` if nothing listens at `host:port`, because Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
-        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()

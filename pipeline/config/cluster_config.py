@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.fields import Group, Unit
 from pipeline.config.kinds import OptionalWorkers
@@ -47,6 +47,14 @@ class ClusterConfig(Group):
         "numbers only.",
     )
     shared_disk: bool = Field(default=False, description="true says that local paths mean the same files on all nodes.")
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _check_share(cls, gpus: float | None) -> float | None:
+        """Ray gives shares of one GPU in steps of 1/10,000, or whole GPUs: it would fail with anything else."""
+        if gpus is not None and not (gpus.is_integer() if gpus > 1 else gpus == round(gpus, 4)):
+            raise ValueError(f"cluster.gpus_per_actor={gpus:g}: give a share of one GPU as 0.25, or whole GPUs")
+        return gpus
 
     @model_validator(mode="after")
     def _check_number(self) -> ClusterConfig:

@@ -129,6 +129,23 @@ def test_a_handler_that_ray_puts_in_place_of_ours_does_not_stay() -> None:
         assert signals.requested
 
 
+def test_a_ray_of_its_own_is_no_existing_cluster() -> None:
+    """It would listen on every network of the machine, where whoever reaches it can run code."""
+    asked_for: list[object] = []
+    with pytest.raises(ConfigError, match=r"cluster\.address=local: .* give cluster=local"):
+        join("local", lambda **options: asked_for.append(options))
+    assert not asked_for
+
+
+def test_an_address_of_the_newer_kind_is_knocked_at() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no such addresses")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        asked_for: list[object] = []
+        join(f"[::1]:{server.getsockname()[1]}", lambda **options: asked_for.append(options))
+        assert len(asked_for) == 1
+
+
 def test_a_cluster_that_does_not_answer_is_no_mistake_of_the_config() -> None:
     """It may be on its way up, or away for a moment: exit code 1, which a scheduler tries again."""
     said = r"cluster\.address=127\.0\.0\.1:\d+: no Ray cluster answers there .*refused"

@@ -104,6 +104,12 @@ def test_no_more_is_asked_for_than_others_leave(make_executor: Callable[..., Ray
     wait_until(lambda: executor.capacity == 2, "room for a second worker")
 
 
+@pytest.mark.parametrize(("gpus", "number"), [(0.6, 2), (0.5, 4), (0.4, 4), (1.0, 2), (2.0, 1)])
+def test_a_share_lies_on_one_gpu(gpus: float, number: int, make_executor: Callable[..., RayExecutor]) -> None:
+    """Of two GPUs with 0.4 left each Ray gives nobody 0.6: a third worker would wait for ever."""
+    assert make_executor(gpus_per_actor=gpus).capacity == number
+
+
 def test_whether_a_cluster_has_gpus_is_known_before_workers_start(cluster: str) -> None:
     assert has_gpus(ClusterConfig(kind="existing"))
     assert ray.is_initialized(), "who was connected stays so"

@@ -111,3 +111,14 @@ def test_a_dollar_within_a_name_is_a_part_of_it() -> None:
 def test_what_a_verification_would_not_hear_is_refused(word: str) -> None:
     with pytest.raises(ConfigError, match=rf"{word.partition('.')[0].partition('=')[0]}.* is not for conf=verify"):
         job_config("verify", ["output=o", word])
+
+
+@pytest.mark.parametrize("gpus", ["1.5", "0.00001", "inf"])
+def test_a_share_of_gpus_that_ray_does_not_give_is_refused(gpus: str) -> None:
+    with pytest.raises(ConfigError, match=r"give a share of one GPU as 0\.25, or whole GPUs"):
+        job_config("label", [*PLACES, f"cluster.gpus_per_actor={gpus}"])
+
+
+@pytest.mark.parametrize("gpus", [0, 0.3333, 0.5, 1, 2])
+def test_shares_of_gpus_that_ray_gives_are_taken(gpus: float) -> None:
+    assert job_config("label", [*PLACES, f"cluster.gpus_per_actor={gpus}"]).cluster.gpus_per_actor == gpus
