@@ -58,6 +58,8 @@ class Machines:
         """By the keys `cluster.…`; where they leave it open, by where it was measured. No cluster is asked."""
         cluster = config.cluster
         number = num_workers or cluster.actors or cluster.max_actors or cluster.min_actors or 1
+        if cluster.kind == "serial":
+            number = num_workers or 1
         on_cpu = config.model.device == "cpu" or experience.device.startswith("CPU")
         gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (0.0 if on_cpu else 1.0)
         return cls(number, gpus)

@@ -114,20 +114,21 @@ def _amount(volume: Volume) -> str:
 
 
 def _time(config: JobConfig, volume: Volume, experience: Experience) -> list[str]:
-    """How long it may take, and what that is based on."""
-    num_workers = config.cluster.actors or config.cluster.min_actors or 1
+    """How long it may take, and what that is based on: the same number as in a plan."""
+    expected = forecast(config, volume, experience)
+    num_workers = expected.machines.num_workers
     workers = counted(num_workers, "worker")
-    if experience.rates:
-        seconds = experience.rates.seconds(volume.in_all) / num_workers
+    if expected.seconds is not None:
         return [
-            f"time     about {duration(seconds)} with {workers}, at the {experience.frames_per_second:.1f} frames/s "
-            f"that a worker reached in {counted(experience.num_videos, 'finished video')} of this job; the start and "
-            "the wait for the last video come on top"
+            f"time     about {duration(expected.seconds)} with {workers}, at the "
+            f"{experience.frames_per_second:.1f} frames/s that a worker reached in "
+            f"{counted(experience.num_videos, 'finished video')} of this job; the start and the wait for the last "
+            "video come on top"
         ]
     lines = ["time     not known: no video of this job is finished. Label a few, then this check estimates from them"]
     if volume.decoded.num_frames >= _ENOUGH_FRAMES:
         rate = volume.decoded.num_frames / max(volume.decoded.seconds, 1e-6)
-        seconds = volume.frames_in_all / rate / num_workers
+        seconds = max(volume.frames_in_all / num_workers, volume.longest.frames) / rate
         lines.append(
             f"         to decode the frames alone takes {duration(seconds)} with {workers}, at the {rate:.0f} frames/s "
             f"of {volume.decoded.num_frames} frames that were decoded here"

@@ -89,6 +89,10 @@ def test_workers_are_those_of_the_keys(words: tuple[str, ...], number: int) -> N
     assert Machines.of(config(*words), Experience(), 5).num_workers == 5
 
 
+def test_this_process_is_one_worker_whatever_a_job_file_says_of_clusters() -> None:
+    assert Machines.of(config("cluster=serial", "cluster.max_actors=9"), Experience(), None).num_workers == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("each", "share"), [(1.0, 0.05), (30.0, 0.05), (2.0, 0.6), (400.0, 0.05)])
 def test_segments_are_as_many_as_a_writer_publishes(tmp_path: Path, each: float, share: float) -> None:
