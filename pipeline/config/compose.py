@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import importlib.resources
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config.fields import defaults, keys
-from pipeline.config.job_config import JobConfig, from_hydra
+from pipeline.config.job_config import JobConfig, from_hydra, resolved
 from pipeline.config.job_text import values_of
 from pipeline.config.mistakes import no_pair
 from pipeline.errors import ConfigError
@@ -39,6 +39,8 @@ from pipeline.storage.retry import Backoff
 GROUPS = ("model", "cluster")
 """Groups of keys that have files in `conf/`, one of which is picked by its name: `model=tiny`."""
 
+_LISTS = ("after.export",)
+"""Keys that take a list of keys with values, of which one may stand alone."""
 
 _TABLES = ("videos=", "prompts=", "corrections=", "detections=")
 
@@ -81,7 +83,9 @@ def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None)
     if known is not None:
         return known
     text, folder = _read_job(job, backoff or Backoff())
-    return _composed(_with_defaults(values_of(text, job), job), folder, overrides)
+    values = _with_defaults(values_of(text, job), job)
+    _check_mandatory(values, job, {word.partition("=")[0].lstrip("+") for word in overrides})
+    return _composed(values, folder, overrides)
 
 
 def _of_known_layers(job: str, overrides: Sequence[str]) -> DictConfig | None:
@@ -129,9 +133,12 @@ def _composed(entry: dict[str, Any], folder: str, overrides: Sequence[str]) -> D
     try:
         with _in_hydras_store(entry), initialize_config_module(config_module="conf", version_base="1.3"):
             return hydra_compose("__job__", overrides=[*search, *words])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # Hydra tells of a defaults list that it cannot read by a plain ValueError.
         _check_readable(words, overrides)
         raise ConfigError(_without_secrets(_explanation(error), overrides)) from error
+    except RecursionError as error:
+        raise ConfigError("the job file names itself, in its defaults list or by an alias of YAML") from error
 
 
 @contextmanager
@@ -203,6 +210,7 @@ def _read_remote(uri: str) -> str:
 def _with_defaults(values: dict[str, Any], job: str) -> dict[str, Any]:
     """A job file without a `defaults` list gets one: `base` and the files of `conf/` that it picks."""
     if "defaults" in values:
+        _check_defaults(values, job)
         return _without_dots(values, job)
     chosen = {group: values[group] for group in GROUPS if isinstance(values.get(group), str)}
     for group, name in chosen.items():
@@ -211,8 +219,27 @@ def _with_defaults(values: dict[str, Any], job: str) -> dict[str, Any]:
     return {"defaults": ["base", *({f"override {group}": name} for group, name in chosen.items()), "_self_"], **rest}
 
 
+def _check_defaults(values: dict[str, Any], job: str) -> None:
+    """Raises `ConfigError` for a `defaults` list that Hydra does not read, or after which no key of the file counts."""
+    entries = values["defaults"]
+    if not isinstance(entries, list):
+        raise ConfigError(f"conf={job}: defaults: expected a list, as in defaults: [base, _self_]; or leave it out")
+    if "_self_" in entries and "base" in entries[entries.index("_self_") :] and len(values) > 1:
+        raise ConfigError(
+            f"conf={job}: _self_ stands before base in defaults, so that the defaults of base would take the place of "
+            "what this file says: put _self_ last"
+        )
+
+
 def _without_dots(values: dict[str, Any], job: str) -> dict[str, Any]:
-    """Keys of a job file that are written as on the command line (`frames.fps: 2`), as keys of their groups."""
+    """Keys of a job file that are written as on the command line (`frames.fps: 2`), as keys of their groups.
+
+    So are those in a group, as in `storage_options: {client_kwargs.endpoint_url: …}`: a store would not know that name.
+    """
+    values = dict(_dots_first(values))
+    for name in values:
+        if isinstance(values[name], list) and isinstance(_fields().get(name), DictConfig):
+            raise ConfigError(f"conf={job}: {name} is a list, expected keys with values: leave out the dashes")
     nested = {key: value for key, value in values.items() if "." not in str(key)}
     for path in (str(key) for key in values if "." in str(key)):
         *groups, name = path.split(".")
@@ -226,7 +253,42 @@ def _without_dots(values: dict[str, Any], job: str) -> dict[str, Any]:
         if name in group:
             raise ConfigError(f"conf={job}: {path} is given twice, with a dot and in its group; keep one of them")
         group[name] = values[path]
-    return nested
+    return _with_lists(nested)
+
+
+def _dots_first(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The same keys, where one with a dot that stands in a group has its full name."""
+    for key, value in values.items():
+        dotted = {name for name in value if "." in str(name)} if isinstance(value, dict) else set()
+        if not dotted:
+            yield key, value
+            continue
+        yield key, {name: one for name, one in value.items() if name not in dotted}
+        yield from ((f"{key}.{name}", value[name]) for name in value if name in dotted)
+
+
+def _with_lists(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """The same with lists of one, where a key that takes a list has keys with values: Hydra would merge the two."""
+    found = {}
+    for name, value in values.items():
+        full = f"{path}.{name}" if path else str(name)
+        if isinstance(value, dict):
+            value = [value] if full in _LISTS else _with_lists(value, full)
+        found[name] = value
+    return found
+
+
+def _check_mandatory(values: dict[str, Any], job: str, given: Collection[str], path: str = "") -> None:
+    """Raises `ConfigError` for `???`, with which a job file asks for a key of the command line that is not there.
+
+    Hydra would keep the value below, which is mostly that of a key that nobody gave.
+    """
+    for name, value in values.items():
+        full = f"{path}.{name}" if path else str(name)
+        if isinstance(value, dict):
+            _check_mandatory(value, job, given, full)
+        elif value == "???" and full not in given:
+            raise ConfigError(f"{full}= is missing: conf={job} asks for it by ???, so give it on the command line")
 
 
 def group_names(group: str) -> list[str]:
@@ -243,11 +305,16 @@ def _for_hydra(override: str) -> str:
     for a file that `conf/` does not have names those that it has.
     """
     key, separator, value = override.partition("=")
+    if separator and key.lstrip("+") in GROUPS:
+        key = key.lstrip("+")  # `base` has a file of each group, so that none can be added
+        _check_group(key, value, "")
+        return f"{key}={value}"
     if not separator or not key[:1].isalpha():
         return override
-    if key in GROUPS:
-        _check_group(key, value, "")
-        return override
+    if key == "hydra":
+        raise ConfigError(f"unknown key {override}: no key of Hydra itself changes a run, leave it out")
+    if key in _LISTS and value.startswith("{"):
+        value = f"[{value}]"
     is_path, is_option = key in _paths(), key.startswith("storage_options.")
     has_structure = value[:1] in ("'", '"') or (is_option and value[:1] in ("{", "["))
     if (is_path or is_option) and not has_structure and value.lower() not in ("", "null", "true", "false"):
@@ -303,12 +370,18 @@ def _quoted(value: str) -> str:
 
 def _explanation(error: Exception) -> str:
     """Hydra's message and its cause's, which names the key, without advice for programmers of Hydra."""
+    if (found := re.match(r"Could not delete from config\. '(.+)' does not exist", str(error))) is not None:
+        is_key = found[1] in _known()
+        told = "nothing gives this key a value, so that none can be taken away: leave it out"
+        return f"~{found[1]}: {told if is_key else 'there is no such key; --help shows all keys'}"
     parts = [str(error)]
     if error.__cause__ is not None:
         parts.append(str(error.__cause__))
     lines = [line.strip().replace("++", "") for part in parts for line in part.splitlines()]
     noise = ("full_key:", "object_type=", "To append", "See https", "3. To sweep")
-    return "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith(noise)))
+    told = "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith(noise)))
+    path = next((path for line in lines if (path := line.removeprefix("full_key:").strip()) != line), "")
+    return told if not path or path in told else f"{path}: {told}"
 
 
 def _without_secrets(message: str, overrides: Sequence[str]) -> str:
@@ -322,10 +395,7 @@ def _without_secrets(message: str, overrides: Sequence[str]) -> str:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The composed config as plain values. Raises `ConfigError` for what cannot be resolved."""
-    try:
-        values = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
+    values = resolved(config)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 

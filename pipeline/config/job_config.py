@@ -8,6 +8,7 @@ actors; a `DictConfig` never does.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -302,14 +303,24 @@ _DATED_PLACES = ("videos", "prompts", "corrections", "detections", "output", "lo
 
 def from_hydra(config: DictConfig) -> JobConfig:
     """The typed config of what Hydra composed. Raises `ConfigError` for the first key that is wrong."""
-    try:
-        plain = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
-    job = checked(JobConfig, plain)
+    job = checked(JobConfig, resolved(config))
     check(job)
     places = {key: getattr(job, key) for key in _DATED_PLACES}
     return job.model_copy(update=with_dates(places, job.date, job.time_zone))
+
+
+def resolved(config: DictConfig) -> Any:
+    """The composed config as plain values. Raises `ConfigError` for the first `${…}` that leads to nothing."""
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        found = re.match(r"Interpolation key '([A-Za-z_]\w*)' not found", reason)
+        name = found[1] if found else "NAME"
+        way = f"${{oc.env:{name}}} is what the environment says, and \\${{{name}}} is left as it is"
+        hint = f"; {way}" if found or "interpolation type" in reason else ""
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise ConfigError(f"{where}the config cannot be resolved: {reason}{hint}") from error
 
 
 def check(job: JobConfig) -> None:

@@ -6,6 +6,7 @@ a text.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import yaml
 from pipeline.errors import ConfigError
 
 _OWN = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+_TEXTS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
 _FLOAT = re.compile(r"[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|\.nan$")
 
@@ -39,18 +41,22 @@ def values_of(text: str, job: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeError) as error:
         raise ConfigError(f"conf={job} is not YAML: {error}") from error
     except ValueError as error:
-        raise ConfigError(f"conf={job}: {error}; keep one of them") from error
+        raise ConfigError(f"conf={job}: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"conf={job}: expected keys with values, got {type(values).__name__}")
+    try:
+        json.dumps(values, skipkeys=True, default=str)
+    except ValueError as error:
+        raise ConfigError(f"conf={job}: an alias names what it stands in, so that the file has no end") from error
     return values
 
 
 def _check_once_each(root: Any) -> None:
     """Raises `ValueError` for a key that stands twice: the last one would count, and the first go without a word.
 
-    What an alias names again is looked at once, because it may name itself.
+    So it does for a key that is no text, as `no` and `1` are none. What an alias names again is looked at once.
     """
     waiting, looked_at = [root], set[int]()
     while waiting:
@@ -64,7 +70,10 @@ def _check_once_each(root: Any) -> None:
         seen = set()
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else key
+            line = f"line {key.start_mark.line + 1}"
             if name in seen:
-                raise ValueError(f"{name} stands twice in one place, again in line {key.start_mark.line + 1}")
+                raise ValueError(f"{name} stands twice in one place, again in {line}; keep one of them")
+            if isinstance(key, yaml.ScalarNode) and key.tag not in _TEXTS:
+                raise ValueError(f"the key {name or 'without a name'} in {line} is no text; put it in quotes")
             seen.add(name)
             waiting.append(value)

@@ -69,6 +69,8 @@ def _explain(group: type[Group], mistake: ErrorDetails) -> str:
             return told if is_named else f"{path}: {told}"
         case "model_type" | "model_attributes_type":
             return f"{path}={_shown(redact({path: value})[path])}: {_no_key(group, names)}"
+        case "dict_type" if len(names) < len(mistake["loc"]):
+            return f"{path}=[…]: {_shown(value)} in the list: expected keys with values, as in {path}=[{{key: value}}]"
         case "dict_type":
             return f"{path}={'null' if value is None else value}: expected keys with values, as in {path}.key=value"
         case "tuple_type":

@@ -82,6 +82,95 @@ def test_boxes_of_a_detector_are_no_demo(tmp_path: Path) -> None:
         job_config(job, words)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("defaults: base", "defaults: expected a list, as in defaults: [base, _self_]; or leave it out"),
+        ("defaults:", "defaults: expected a list, as in defaults: [base, _self_]; or leave it out"),
+        ("defaults: [5]", "Unsupported type in defaults : int"),
+        ("defaults: [job, _self_]", "the job file names itself, in its defaults list or by an alias of YAML"),
+        ("defaults: [_self_, base]\nframes.stride: 7", "would take the place of what this file says: put _self_ last"),
+        ("&a\nframes: *a", "an alias names what it stands in, so that the file has no end"),
+        ("no: x", "the key no in line 1 is no text; put it in quotes"),
+        ("frames:\n  1: 2", "the key 1 in line 2 is no text; put it in quotes"),
+        ("? \n: 3", "the key without a name in line 1 is no text; put it in quotes"),
+        ("frames:\n  - fps: 2", "frames is a list, expected keys with values: leave out the dashes"),
+        ("after: {export: [coco]}", "after.export=[…]: 'coco' in the list: expected keys with values"),
+        ("log_file: ${oc.env:HOME", "log_file: missing BRACE_CLOSE"),
+    ],
+)
+def test_a_job_file_of_another_form_is_refused_in_one_line_that_names_the_place(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path, text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("log_file: ${HOME}/log", r"log_file: .*'HOME' not found; \$\{oc\.env:HOME\} is what the environment says"),
+        ("after.hooks: ['echo ${X}']", r"after\.hooks\[0\]: .*'X' not found; .*, and \\\$\{X\} is left as it is"),
+        ("time_zone: ${env:TZ}", r"time_zone: .*Unsupported interpolation type env; \$\{oc\.env:NAME\} is what"),
+    ],
+)
+def test_an_interpolation_that_leads_to_nothing_names_its_key_and_the_way_out(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of(tmp_path, text)
+
+
+def test_the_ways_out_of_an_interpolation_that_leads_to_nothing_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTS", "/nights")
+    config = config_of(tmp_path, "log_file: ${oc.env:NIGHTS}/log\nafter.hooks: ['echo \\${X}']")
+    assert (config.log_file, config.after.hooks) == ("/nights/log", ("echo ${X}",))
+
+
+def test_a_key_that_a_job_file_asks_for_has_to_be_given(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stop_after= is missing: conf=.*job\.yaml asks for it by \?\?\?"):
+        config_of(tmp_path, "stop_after: ???")
+    (tmp_path / "job.yaml").write_text("stop_after: ???\nvideos: ???")
+    config = job_config(str(tmp_path / "job.yaml"), [*PLACES, "+stop_after=5"])
+    assert (config.stop_after, config.videos) == (5.0, "v")
+
+
+def test_a_name_with_dots_in_a_group_of_a_job_file_is_the_key_of_the_command_line(tmp_path: Path) -> None:
+    """A store ignores an option that it does not know, and would look for its bucket elsewhere."""
+    config = config_of(tmp_path, "storage_options:\n  client_kwargs.endpoint_url: http://x\n  anon: true")
+    assert config.storage_options == {"client_kwargs": {"endpoint_url": "http://x"}, "anon": True}
+
+
+def test_one_export_needs_no_list(tmp_path: Path) -> None:
+    export = ({"format": "coco", "to": "x"},)
+    assert config_of(tmp_path, "after: {export: {format: coco, to: x}}").after.export == export
+    assert config_of(tmp_path, "after.export: {format: coco, to: x}").after.export == export
+    assert job_config("label", [*PLACES, "after.export={format: coco, to: x}"]).after.export == export
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("hydra=1", "unknown key hydra=1: no key of Hydra itself changes a run, leave it out"),
+        ("~frames.fps", "~frames.fps: nothing gives this key a value, so that none can be taken away: leave it out"),
+        ("~frame.fps", "~frame.fps: there is no such key; --help shows all keys"),
+        ("+model=tinny", "model=tinny: allowed are base_plus, large, mini, small, tiny"),
+    ],
+)
+def test_words_of_hydra_that_lead_to_nothing_are_told(word: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job_config("label", [*PLACES, word])
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("word", ["+model=tiny", "++model=tiny"])
+def test_a_plus_before_a_group_chooses_its_file(word: str) -> None:
+    assert job_config("label", [*PLACES, word]).model.checkpoint == "facebook/sam2.1-hiera-tiny"
+
+
 def test_a_networks_name_alone_does_not_label_with_the_weights_of_another_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.name=tiny is a name for people, .* of mini .*: give model=tiny"):
         config_of(tmp_path, "model: {name: tiny}")
