@@ -77,8 +77,8 @@ class Sam2Config:
     max_pointers: ClassVar[int] = 16
 
     def __post_init__(self) -> None:
-        if self.image_size % 64:
-            raise ValueError(f"image_size must be a multiple of 64, got {self.image_size}")
+        if self.image_size <= 0 or self.image_size % 64:
+            raise ValueError(f"image_size must be a positive multiple of 64, got {self.image_size}")
 
     @property
     def grid_size(self) -> int:
@@ -272,7 +272,7 @@ def _pair(values: Any) -> tuple[int, int]:
 def _square(value: Any, name: str) -> int:
     if isinstance(value, int):
         return value
-    height, width = value
-    if height != width:
+    height, width = value if isinstance(value, (list, tuple)) and len(value) == 2 else (None, value)
+    if not isinstance(height, int) or height != width:
         raise ValueError(f"config.json: {name} is {value}, this code supports only squares")
     return int(height)
