@@ -143,15 +143,31 @@ def take_in(catalog: Catalog, entry: Entry, shown: str) -> None:
     value = entry.value
     try:
         if entry.key == "images":
-            catalog.pictures[value["id"]] = _picture(value, catalog)
+            is_other = takes_another(catalog.pictures, value["id"], _picture(value, catalog))
         elif entry.key == "videos":
-            catalog.videos[value["id"]] = str(value.get("name") or value.get("file_name") or value["id"])
+            name = str(value.get("name") or value.get("file_name") or value["id"])
+            is_other = takes_another(catalog.videos, value["id"], name)
         else:
-            catalog.categories[value["id"]] = str(value["name"])
+            is_other = takes_another(catalog.categories, value["id"], str(value["name"]))
     except KeyError as error:
         raise InputError(f"{shown}, {entry.place}: it lacks {error}; write it as COCO has it") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{shown}, {entry.place}: it is not as COCO has it ({error}); write it again") from error
+    if is_other:
+        raise two_of_one_id(entry, shown)
+
+
+def takes_another(known: dict[Any, Any], key: Any, value: Any) -> bool:
+    """Put a value under its id; whether another one stood there, as in files that were joined with their ids."""
+    return bool(known.setdefault(key, value) != value)
+
+
+def two_of_one_id(entry: Entry, shown: str) -> InputError:
+    """An error about a picture, a video or a category whose id another one has."""
+    return InputError(
+        f"{shown}, {entry.place}: another one of {entry.key} has the id {entry.value['id']!r} too, so that annotations "
+        "do not say which of the two they mean; give each an id of its own, if files were joined"
+    )
 
 
 def _picture(image: Mapping[str, Any], catalog: Catalog) -> Picture:
@@ -255,12 +271,18 @@ def shape_of(annotation: Mapping[str, Any], size_hw: SizeHW | None) -> Shape | N
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, Mapping):
         return mask_of_rle(segmentation, size_hw)
+    if isinstance(segmentation, list):
+        segmentation = [ring for ring in segmentation if ring != []]  # `[[]]` beside a box says that there is no mask
     if segmentation:
         if size_hw is None:
             raise ValueError("its polygon needs the size of the image, and the image has no height and width")
         if isinstance(segmentation, list) and not isinstance(segmentation[0], list):
             segmentation = [segmentation]
         return mask_of_polygons(segmentation, size_hw)
+    attributes = annotation.get("attributes")
+    turned = attributes.get("rotation") if isinstance(attributes, Mapping) else None
+    if turned:  # CVAT writes the box as it was before it was turned
+        raise ValueError(f"its box is turned by {turned} degrees, and boxes are upright")
     return box_of_xywh(annotation.get("bbox"))
 
 

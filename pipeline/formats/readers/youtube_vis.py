@@ -22,6 +22,8 @@ from pipeline.formats.readers.coco import (
     category_of,
     score_of,
     shape_of,
+    takes_another,
+    two_of_one_id,
     video_and_picture,
 )
 
@@ -73,15 +75,19 @@ def _read_videos(files: LabelFiles, name: str, options: ReadOptions) -> _Videos:
                 )
             try:
                 if entry.key == "videos" and entry.number is not None:
-                    videos.films[entry.value["id"]] = _video(entry.value)
+                    is_other = takes_another(videos.films, entry.value["id"], _video(entry.value))
                 elif entry.key == "categories" and entry.number is not None:
-                    videos.categories[entry.value["id"]] = str(entry.value["name"])
+                    is_other = takes_another(videos.categories, entry.value["id"], str(entry.value["name"]))
+                else:
+                    continue
             except KeyError as error:
                 raise InputError(f"{shown}, {entry.place}: it lacks {error}; write it as YouTube-VIS has it") from error
             except (TypeError, ValueError, AttributeError) as error:
                 raise InputError(
                     f"{shown}, {entry.place}: it is not as YouTube-VIS has it ({error}); write it again"
                 ) from error
+            if is_other:
+                raise two_of_one_id(entry, shown)
     return videos
 
 
