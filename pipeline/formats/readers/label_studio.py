@@ -61,7 +61,7 @@ def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
     video = _video_of(task["data"])
     first = _first_frame(task) if first is None else first
     score = None
-    given = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
+    given = _annotations(task, shown)
     if not given:
         given = list(task.get("predictions") or ())
     for annotation in given:
@@ -74,6 +74,24 @@ def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
                 yield from _region(region, number, video, first, (region.get("score", score), place))
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 raise InputError(f"{place}: {error!r} is no video rectangle; correct it and export again") from error
+
+
+def _annotations(task: Mapping[str, Any], shown: str) -> list[Mapping[str, Any]]:
+    """The annotation of a task that counts; none if nobody has made one.
+
+    Each annotation is all that one person has drawn, so that of two of them each thing would be two objects. One that
+    is marked as ground truth counts alone. Raises `InputError` where nothing says which one counts.
+    """
+    given = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
+    drawn = [one for one in given if one.get("result")]
+    true = [one for one in drawn if one.get("ground_truth")]
+    counting = true or drawn
+    if len(counting) > 1:
+        raise InputError(
+            f"{shown}: it has {len(counting)} annotations, and each thing would be as many objects; mark one of them "
+            "as ground truth, or leave one"
+        )
+    return counting or given
 
 
 def _region(
