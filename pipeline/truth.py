@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model import VIDEO_SUFFIXES, MediaError
-from pipeline.errors import StorageError
+from pipeline.errors import InputError, StorageError
 from pipeline.quality.arguments import ScoringArguments
-from pipeline.quality.sources import TRUTH, OutputMasks, is_read_directly
+from pipeline.quality.sources import TRUTH, OutputMasks, is_output, is_read_directly
+from pipeline.redact import redact_uri
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions
 
@@ -44,11 +45,19 @@ class Truth:
         The job of `output` has the sizes of the videos and knows where those lie that are folders of images, which
         `job_options` open. Raises `InputError` for labels that are no masks.
         """
+        format_name = self.format
         if is_read_directly(self.uri, self.format, self.storage_options):
-            return self.uri
+            if not self.first_frame:
+                return self.uri
+            if self.format == "maskmill" or is_output(self.uri, self.storage_options):
+                raise InputError(
+                    f"first_frame={self.first_frame}: truth={redact_uri(self.uri)} is the output of a job, whose "
+                    "frames count from 0; leave first_frame out"
+                )
+            format_name = "parquet"  # its frames are shifted on the way into a table of our own
         from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
 
-        labels = LabelsToRead(self.uri, self.format, self.images, self.first_frame, self.storage_options)
+        labels = LabelsToRead(self.uri, format_name, self.images, self.first_frame, self.storage_options)
         files = _Files(output, self.videos_root, job_options)
         write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), self.videos, files.folder_of))
         return str(folder / TRUTH)

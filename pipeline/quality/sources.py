@@ -225,6 +225,8 @@ def as_rows(rows: pa.Table, rle: str, side: str) -> pa.Table:
         name = rle if field.name == "rle" else field.name
         column = rows[name] if name in rows.column_names else pa.nulls(rows.num_rows, field.type)
         try:
+            if field.name == "object_id" and pa.types.is_floating(column.type):  # of pandas, where some rows have none
+                column = column.cast(pa.int64())  # as text, 4e9 of a float would be another object than 4000000000
             columns.append(_as_rle(column) if field.name == "rle" else column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
             raise InputError(f"{side}: column {name} is {column.type}, expected {field.type}") from error
@@ -249,18 +251,19 @@ def named(names: Sequence[str]) -> str:
 def is_read_directly(uri: str, format_name: str, options: StorageOptions | None) -> bool:
     """Whether `open_masks` reads it as it is: the output of a job, or Parquet by its name or by the format's."""
     if format_name == "auto":
-        return uri.rstrip("/").endswith((".parquet", ".pq")) or _is_output(uri, options)
+        return uri.rstrip("/").endswith((".parquet", ".pq")) or is_output(uri, options)
     return format_name in ("maskmill", "parquet")
 
 
 def open_masks(key: str, uri: str, options: StorageOptions | None = None, *, shown: str | None = None) -> MaskSource:
     """The output of a job, or else a table of masks. `shown` is what messages call it."""
-    if _is_output(uri, options):
+    if is_output(uri, options):
         return OutputMasks(key, uri, options)
     return TableMasks(key, uri, options, shown=shown)
 
 
-def _is_output(uri: str, options: StorageOptions | None) -> bool:
+def is_output(uri: str, options: StorageOptions | None) -> bool:
+    """Whether the output of a job lies there."""
     filesystem, path = open_filesystem(uri, options)
     return bool(filesystem.exists(f"{str(path).rstrip('/')}/{LOG}"))
 

@@ -443,6 +443,30 @@ def test_frames_of_a_truth_that_count_from_1_are_shifted_once(
         assert rows[key]["j_and_f"] == expected[key]["j_and_f"]
 
 
+def test_frames_of_a_table_that_count_from_1_are_shifted_on_request(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pq.read_table(folders[1])
+    place = table.schema.get_field_index("frame_index")
+    one_later = pa.array([frame + 1 for frame in table["frame_index"].to_pylist()], table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), one_later), tmp_path / "from_1.parquet")
+    from_1 = folders[0], str(tmp_path / "from_1.parquet")
+    assert evaluate(from_1, tmp_path / "a", "first_frame=1")[0] == evaluate(folders, tmp_path / "b")[0]
+    said = refused([f"output={folders[0]}", f"truth={folders[0]}", "first_frame=1"], capsys)
+    assert "is the output of a job, whose frames count from 0; leave first_frame out" in said
+
+
+def test_ids_of_objects_that_pandas_made_floats_are_the_same_objects(tmp_path: Path) -> None:
+    masks = {"v": {4_000_000_000_123: track(12, 14, 9, range(8))}}
+    output, true = write_output(tmp_path / "out", masks), write_table(tmp_path / "truth.parquet", masks)
+    table = pq.read_table(true)
+    place = table.schema.get_field_index("object_id")
+    floats = pa.array([float(one) for one in table["object_id"].to_pylist()])
+    pq.write_table(table.set_column(place, "object_id", floats), true)
+    rows, _ = evaluate((output, true), tmp_path / "to")
+    assert [row["j"] for row in rows.values()] == [1.0]
+
+
 def test_a_frame_before_the_first_one_is_refused(
     folders: tuple[str, str], mots: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
