@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 from pipeline.elsewhere.returned import Author, Returned, ReturnedTrack, ReturnedVideo, SizeHW, Words, joined
 from pipeline.errors import InputError
+from pipeline.formats.cvat_tasks import CvatTask, task_of, tasks_of_project
 from pipeline.formats.handing_out import COMMENT, HANDOUT, OBJECT_ID, UNSEEN, VERDICT, VERDICTS
 from pipeline.formats.label import number_in_name
 from pipeline.formats.shape_text import box_text, mask_text, polygon_text
@@ -33,7 +34,7 @@ def read_video(file: BinaryIO, shown: str) -> Returned:
     """
     root = _parsed(file, shown)
     meta = _Meta.of(root, shown)
-    tracks = [_track(element, shown) for element in root.iter("track")]
+    tracks = [_track(element, shown, meta) for element in root.iter("track")]
     if not tracks and root.find("image") is not None:
         raise InputError(f"{shown}: it is CVAT for images: give format=cvat_images")
     handout = _handout([attributes for _, attributes in tracks], shown)
@@ -44,12 +45,15 @@ def read_video(file: BinaryIO, shown: str) -> Returned:
         if video is None and of_task:
             raise InputError(f"{one.place}: nothing says of which video it is; export each task by itself")
         videos[video or ""].append(one)
-    sizes = frozenset(() if meta.size_hw is None else (meta.size_hw,))
-    returned = (
-        ReturnedVideo(video, tuple(of_video), shown, meta.frames, sizes, meta.cuts)
-        for video, of_video in videos.items()
-    )
+    returned = (_returned(video, of_video, shown, meta) for video, of_video in videos.items())
     return Returned(handout, tuple(returned), meta.author)
+
+
+def _returned(video: str, tracks: list[ReturnedTrack], shown: str, meta: _Meta) -> ReturnedVideo:
+    tasks = [meta.task(track.group) for track in tracks]
+    sizes = frozenset(task.size_hw for task in tasks if task.size_hw is not None)
+    cuts = frozenset(cut - task.offset for task in tasks for cut in task.cuts)
+    return ReturnedVideo(video, tuple(tracks), shown, meta.frames, sizes, cuts)
 
 
 def read_images(file: BinaryIO, shown: str) -> Returned:
@@ -89,35 +93,41 @@ def _parsed(file: BinaryIO, shown: str) -> Any:
 
 @dataclass(frozen=True)
 class _Meta:
-    """What the document says of its task or job. `frames` is the range of a job; a task has all."""
+    """What the document says of its task or job. `frames` is the range of a job; a task has all.
 
-    size_hw: SizeHW | None
+    `tasks` are those of a project by id.
+    """
+
+    one_task: CvatTask
+    tasks: Mapping[str | None, CvatTask]
     frames: frozenset[int] | None
-    cuts: frozenset[int]
     author: Author
 
     @staticmethod
     def of(root: Any, shown: str) -> _Meta:
-        size = root.findtext("meta//original_size/height"), root.findtext("meta//original_size/width")
-        is_known = all(text and text.isdecimal() for text in size)
-        name = root.findtext("meta/job/assignee/username") or root.findtext("meta/task/assignee/username")
-        updated = root.findtext("meta/job/updated") or root.findtext("meta/task/updated")
+        kinds = ("job", "task", "project")
+        name = next(filter(None, (root.findtext(f"meta/{kind}/assignee/username") for kind in kinds)), None)
+        updated = next(filter(None, (root.findtext(f"meta/{kind}/updated") for kind in kinds)), None)
+        meta = next(root.iterfind("meta"), ElementTree.Element("meta"))
         try:
             at = datetime.fromisoformat(updated) if updated else None
             ends = [root.findtext(f"meta/job/{end}") for end in ("start_frame", "stop_frame")]
             frames = None if None in ends else frozenset(range(int(ends[0]), int(ends[1]) + 1))
-            starts = [int(one.text) for one in root.iterfind("meta/task/segments/segment/start")]
-            step = (root.findtext("meta/task/frame_filter") or "").removeprefix("step=")
-            first = int(root.findtext("meta/task/start_frame") or 0)
-            cuts = frozenset(first + start * int(step or 1) for start in starts)
+            task = next(meta.iterfind("task"), None)
+            one_task = task_of(meta if task is None else task)
+            tasks = tasks_of_project(meta)
         except (ValueError, TypeError) as error:
             raise InputError(f"{shown}: its meta is none of CVAT's ({error}); export again") from error
         if at is not None and at.tzinfo is None:
             at = at.replace(tzinfo=UTC)
-        return _Meta((int(size[0]), int(size[1])) if is_known else None, frames, cuts, Author(name or None, at))
+        return _Meta(one_task, tasks, frames, Author(name, at))
+
+    def task(self, task_id: str | None) -> CvatTask:
+        """The task with this id of a project, else the one of the document."""
+        return self.tasks.get(task_id, self.one_task)
 
 
-def _track(element: Any, shown: str) -> tuple[ReturnedTrack, Mapping[str, str]]:
+def _track(element: Any, shown: str, meta: _Meta) -> tuple[ReturnedTrack, Mapping[str, str]]:
     name = f"{shown}, track {element.get('id', '?')}"
     shapes: dict[int, list[str | None]] = defaultdict(list)
     attributes: dict[str, str] = {}
@@ -129,7 +139,7 @@ def _track(element: Any, shown: str) -> tuple[ReturnedTrack, Mapping[str, str]]:
             continue
         place = f"{name}, frame {one.get('frame', '?')}"
         try:
-            frame = int(one.get("frame", ""))
+            frame = int(one.get("frame", "")) - meta.task(element.get("task_id")).offset
         except ValueError as error:
             raise InputError(f"{place}: a shape has no frame; export again") from error
         shapes[frame].append(None if one.get("outside", "0") == "1" else _text(one, place))

@@ -3,22 +3,23 @@
 In a track only shapes with `keyframe="1"` were set by somebody, and only they are read; `outside="1"` means hidden.
 Several polygons of one frame of a track are one mask, several boxes are the box around them. A mask's code is row by
 row inside of its box. Frames count from 0. The video is the `source` or the name in `meta`, or the folder in the name
-of a picture. A project has several tasks in `meta`, and `task_id` says of which one a track or a picture is. Source:
-docs.cvat.ai, page "CVAT format"; CVAT's `dataset_manager/formats/cvat.py`.
+of a picture. A project has several tasks in `meta`, and `task_id` says of which one a track or a picture is: see
+`cvat_tasks`. Source: docs.cvat.ai, page "CVAT format".
 """
 
 from __future__ import annotations
 
 import math
 import posixpath
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.formats.cvat_tasks import CvatTask, task_of, tasks_of_project
 from pipeline.formats.label import (
     Label,
     LabelFrame,
@@ -39,25 +40,8 @@ from pipeline.formats.readers.coco import video_and_picture
 from pipeline.formats.readers.palette_png import without_outer_folders
 
 _OTHERS = ("ellipse", "polyline", "cuboid", "skeleton")
+_OF_FILM = re.compile(r"frame_(\d{6,})")
 _SHAPES = ("box", "polygon", "mask", "points", *_OTHERS)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What `meta` says of a task: the file of its video, else how it is called, and the size of its frames."""
-
-    source: str
-    named: str
-    size_hw: SizeHW | None
-
-    @staticmethod
-    def of(meta: ElementTree.Element, otherwise: SizeHW | None) -> _Task:
-        """What an element says that holds a task or a job, or is one."""
-        source = meta.findtext(".//source") or ""
-        name = meta.findtext("name") or meta.findtext(".//task/name") or meta.findtext(".//job/name") or ""
-        width, height = meta.findtext(".//original_size/width"), meta.findtext(".//original_size/height")
-        is_known = width and height and width.isdecimal() and height.isdecimal()
-        return _Task(source, source or name, (int(height or 0), int(width or 0)) if is_known else otherwise)
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -87,8 +71,8 @@ class _Reader:
         self._shown = shown
         self._folder = folder
         self._size_hw = options.size_hw
-        self._task = _Task("", "", self._size_hw)
-        self._tasks: dict[str | None, _Task] = {}
+        self._task = CvatTask(size_hw=self._size_hw)
+        self._tasks: dict[str | None, CvatTask] = {}
         self._first_frame = options.first_frame or 0
 
     def read(self, file: BinaryIO) -> Iterator[Label]:
@@ -111,12 +95,13 @@ class _Reader:
             root.clear()
 
     def _take_meta(self, meta: ElementTree.Element) -> None:
-        self._task = _Task.of(meta, self._size_hw)
-        self._tasks = {
-            task.findtext("id"): _Task.of(task, self._size_hw) for task in meta.iterfind("project/tasks/task")
-        }
+        try:
+            self._task = task_of(meta, self._size_hw)
+            self._tasks = tasks_of_project(meta, self._size_hw)
+        except ValueError as error:
+            raise InputError(f"{self._shown}: its meta is none of CVAT's ({error}); export again") from error
 
-    def _task_of(self, element: ElementTree.Element, place: str) -> _Task:
+    def _task_of(self, element: ElementTree.Element, place: str) -> CvatTask:
         """The task of a track or a picture. Raises `InputError` where a project does not say which one it is."""
         task_id = element.get("task_id")
         if len(self._tasks) > 1 and task_id not in self._tasks:
@@ -126,7 +111,7 @@ class _Reader:
             )
         return self._tasks.get(task_id, self._task)
 
-    def _video_of(self, task: _Task) -> str:
+    def _video_of(self, task: CvatTask) -> str:
         return task.named or without_outer_folders(self._folder)
 
     def _track(self, track: ElementTree.Element) -> Iterator[Label]:
@@ -146,7 +131,14 @@ class _Reader:
                 shape = _shape(inside, task.size_hw)
             except ValueError as error:
                 raise InputError(f"{place}: {error}; correct it in CVAT and export again") from error
-            yield Label(self._video_of(task), LabelFrame(frame - self._first_frame), key, shape, category, place=place)
+            yield Label(
+                self._video_of(task),
+                LabelFrame(frame - task.offset - self._first_frame),
+                key,
+                shape,
+                category,
+                place=place,
+            )
 
     def _image(self, image: ElementTree.Element) -> Iterator[Label]:
         name = image.get("name", "")
@@ -158,6 +150,8 @@ class _Reader:
         size = (image.get("height", ""), image.get("width", ""))
         size_hw = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else task.size_hw
         frame = LabelFrame(file_name=picture)
+        if task.offset and (of_film := _OF_FILM.fullmatch(name)):  # images have names of their own
+            frame = LabelFrame(int(of_film[1]) - task.offset - self._first_frame)
         elements = [element for element in image if element.tag in _SHAPES]
         for number, (key, group) in enumerate(_by_group(elements)):
             try:

@@ -15,9 +15,9 @@ BOX = '<box frame="0" keyframe="1" outside="0" xtl="1" ytl="2" xbr="9" ybr="5" {
 GROUPED = '<box label="{}" group_id="1" xtl="1" ytl="2" xbr="9" ybr="5"/>'
 
 
-def task(number: int, source: str, width: int, height: int) -> str:
+def task(number: int, source: str, width: int, height: int, more: str = "<size>40</size>") -> str:
     size = f"<original_size><width>{width}</width><height>{height}</height></original_size>"
-    return f"<task><id>{number}</id><name>task {number}</name>{size}<source>{source}</source></task>"
+    return f"<task><id>{number}</id><name>task {number}</name>{size}<source>{source}</source>{more}</task>"
 
 
 TASKS = task(5, "cup.mp4", 64, 48) + task(6, "pan.mp4", 32, 24)
@@ -46,6 +46,25 @@ def test_tracks_of_a_project_are_of_the_video_of_their_task_and_of_its_size(tmp_
 def test_pictures_of_a_project_are_of_the_video_of_their_task(tmp_path: Path) -> None:
     images = [f'<image id="0" name="frame_000000" task_id="{one}">{BOX.format(more="")}</image>' for one in (5, 6)]
     assert [label.video for label in read(tmp_path, "cvat_images", PROJECT, *images)] == ["cup.mp4", "pan.mp4"]
+
+
+def test_frames_of_a_project_count_on_from_task_to_task_of_a_subset(tmp_path: Path) -> None:
+    """CVAT numbers frames of a project so that each subset has each number once."""
+    half = "<size>40</size><start_frame>10</start_frame><frame_filter>step=2</frame_filter>"
+    parts = [task(5, "cup.mp4", 64, 48, half), task(6, "pan.mp4", 32, 24), task(7, "pot.mp4", 32, 24)]
+    parts.append(task(8, "mug.mp4", 32, 24, "<size>40</size><subset>test</subset>"))
+    project = f"<meta><project><tasks>{''.join(parts)}</tasks></project></meta>"
+    numbers = {5: 12, 6: 90 + 3, 7: 90 + 40 + 4, 8: 5}
+    tracks = (
+        f'<track id="{one}" task_id="{one}">{BOX.format(more="").replace("0", str(number), 1)}</track>'
+        for one, number in numbers.items()
+    )
+    found = read(tmp_path, "cvat_video", project, *tracks)
+    expected = [("cup.mp4", 12), ("pan.mp4", 3), ("pot.mp4", 4), ("mug.mp4", 5)]
+    assert [(label.video, label.frame_index) for label in found] == expected
+    images = (f'<image name="frame_{number:06}" task_id="{one}"></image>' for one, number in numbers.items())
+    found = read(tmp_path, "cvat_images", project, *images)
+    assert [(label.video, label.frame_index) for label in found] == expected
 
 
 def test_a_track_of_which_nothing_says_its_task_is_refused(tmp_path: Path) -> None:
