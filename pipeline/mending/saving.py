@@ -78,7 +78,7 @@ def _checked_rle(storage: JobStorage, correction: Correction, split_into: int | 
         raise CannotMend("a track is split at a frame on which the object is seen")
     if split_into is not None and not correction.is_of_a_track:
         raise CannotMend("a new object has no track to split")
-    _check_is_new(correction)
+    _check_is_new(correction, split_into)
     if (rle is None or split_into is not None) and not _is_elsewhere(storage, correction):
         raise CannotMend(_only_here(correction, is_split=split_into is not None))
     return rle
@@ -114,12 +114,16 @@ def _rows(
     return [hidden, mask | {"split_from": correction.object_id}]
 
 
-def _check_is_new(correction: Correction) -> None:
-    """Two objects never have the same mask because a key was pressed once more after a split."""
-    if correction.split_into is not None and correction.split_into[1] == correction.seen:
-        raise CannotMend(
-            f"nothing to save: the track is split on this frame, and object {correction.split_into[0]} has this mask"
-        )
+def _check_is_new(correction: Correction, split_into: int | None) -> None:
+    """Two objects never have the same mask because a key was pressed once more after a split.
+
+    The same split may be said again, where the store has taken it and not the verdict.
+    """
+    if correction.split_into is None or correction.split_into[0] == split_into:
+        return
+    object_id, seen = correction.split_into
+    if seen == correction.seen:
+        raise CannotMend(f"nothing to save: the track is split on this frame, and object {object_id} has this mask")
 
 
 def _is_elsewhere(storage: JobStorage, correction: Correction) -> bool:

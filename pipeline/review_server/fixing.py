@@ -7,7 +7,8 @@ POST open      `{video_id, object_id | null, frame_index, reviewer}`: null adds 
 POST say       `{id, kind: click | box | draw | hide | clear | undo | restart, xy, label, box, counts}`
 POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there, and a
                line `{end}` if it ends earlier or is not what the job will do, with the reason
-POST save      `{id, reviewer, labeled_at, seconds, category, comment, is_split}`
+POST save      `{id, once, reviewer, labeled_at, seconds, category, comment, is_split}`: a page that has heard no answer
+               sends it again with the same `once`
 POST withdraw  `{id, video_id, object_id, path, reviewer, verdict_path}`: takes back what `save` has answered
 """
 
@@ -26,6 +27,7 @@ from starlette.routing import Route
 
 from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, StorageError, WasClosed
 from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
+from pipeline.review_server.bounded import Bounded
 from pipeline.review_server.saying import MOST_LETTERS, Speaker, seconds_of, text_of
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.verdict_book import ChangedMeanwhile
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 Body = Mapping[str, Any]
 _PLAIN = ("hide", "clear", "undo", "restart")
+_REMEMBERED = 1000  # answers of `save`
 _FORWARD = "This job walks forward only (propagate.direction): its next run makes no masks backward from here."
 _EXPECTED = (NotInJob, StorageError, ConfigError, InputError, ValueError)  # `CannotMend` is a `ValueError`
 
@@ -67,6 +70,10 @@ class Fixing:
         self._speaker = Speaker(state)
         self._made = mender
         self._making = threading.Lock()
+        self._answers: Bounded[str, dict[str, Any]] = Bounded(_REMEMBERED)
+        self._claimed: Bounded[str, int] = Bounded(_REMEMBERED)
+        # By `once`, so that what is sent again waits for what was sent first.
+        self._saving = [threading.Lock() for _ in range(16)]
 
     @property
     def _mender(self) -> Mender:
@@ -107,7 +114,14 @@ class Fixing:
         return _shown(correction, seen)
 
     def save(self, body: Body) -> dict[str, Any]:
-        """Write what is seen, and the verdict `fix`. A split gets an id for the track that begins here."""
+        """Write what is seen, and the verdict `fix`, once. A split gets an id for the track that begins here."""
+        once = text_of(body, "once", 100)
+        if not once:
+            return self._save(body, once)
+        with self._saving[hash(once) % len(self._saving)]:
+            return self._answers.get(once) or self._answers.put(once, self._save(body, once))
+
+    def _save(self, body: Body, once: str) -> dict[str, Any]:
         from pipeline.mending.saving import SavedBy, save_correction
 
         correction, state, paths = self._correction(body), self._state, []
@@ -119,13 +133,21 @@ class Fixing:
             comment=text_of(body, "comment", MOST_LETTERS) or None,
             is_audit=state.is_audit((correction.video_id, correction.object_id)),
         )
-        split_into = state.claim_object_id(correction.video_id, by.reviewer) if body.get("is_split") else None
+        split_into = self._split_into(correction.video_id, by.reviewer, once) if body.get("is_split") else None
         path = save_correction(
             state.storage, correction, by, split_into, say=lambda row: paths.append(state.book.write(row)[0].path)
         )
         state.noted({(correction.video_id, correction.object_id)})
         state.changed(correction.video_id)
         return {"path": path, "split_into": split_into, "verdict_path": paths[0] if paths else None}
+
+    def _split_into(self, video_id: str, reviewer: str, once: str) -> int:
+        """An id for the new half: the same one again where the store has refused a part of what was to be saved."""
+        claimed = self._claimed.get(once) if once else None
+        if claimed is not None:
+            return claimed
+        new = self._state.claim_object_id(video_id, reviewer)
+        return self._claimed.put(once, new) if once else new
 
     def withdraw(self, body: Body) -> dict[str, Any]:
         """Take back what one file says, and the verdict if nobody has spoken since: what counted before counts again.

@@ -11,6 +11,9 @@ export class ServerError extends Error {
 /** Each start of the command makes another link, unless it is given a token. What is not saved lies in the browser. */
 const OTHER_LINK = "the server has another link by now: open the one that the command has printed. What is not saved yet is saved there";
 
+/** An id that no other request has: what is sent again with it is written once. */
+export const newId = () => `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
+
 async function answered(path, options) {
   let response;
   try {

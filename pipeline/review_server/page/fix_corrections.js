@@ -1,5 +1,6 @@
 // Corrections under way: what is said of frames, saved and taken back, one after the other in the reviewer's order.
 
+import { newId } from "./api.js";
 import { clear, framesOf, savedWords, written } from "./fix_words.js";
 
 export class Corrections {
@@ -130,15 +131,18 @@ export class Corrections {
 
   async #save(correction, isSplit) {
     const { fix } = this, { panel } = this.app, category = written("named"), comment = written("comment");
+    // Sent again after an answer that was not heard, it is saved once: a track would be split twice.
+    const said = JSON.stringify([isSplit, category, comment]);
+    if (correction.attempt?.said !== said) correction.attempt = { said, once: newId() };
     const told = await this.ask("api/fix/save", correction, {
-      reviewer: fix.reviewer, labeled_at: fix.player.current.labeled_at,
+      once: correction.attempt.once, reviewer: fix.reviewer, labeled_at: fix.player.current.labeled_at,
       seconds: Math.max(0, this.app.watch.seconds - this.since), is_split: isSplit,
       category, comment: correction.is_added ? null : comment, // a comment is the track's, and is kept for it
     });
     clear("named", category);
     if (!correction.is_added) clear("comment", comment);
     this.since = this.app.watch.seconds;
-    Object.assign(correction, { isSaved: true, splitInto: told.split_into });
+    Object.assign(correction, { isSaved: true, splitInto: told.split_into, attempt: null });
     this.saved.push({ correction, told });
     this.app.saved(correction, told);
     panel.dataset.saved = this.saved.length;

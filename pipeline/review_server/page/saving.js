@@ -1,7 +1,7 @@
 // Verdicts on their way to the store. Each waits in the browser's own storage until the server says that it is saved, so
 // that a page that is closed, or a server that is down, loses none.
 
-import { post } from "./api.js";
+import { newId, post } from "./api.js";
 
 const PAUSES = [1, 2, 5, 10]; // seconds before a verdict is sent again
 
@@ -35,7 +35,7 @@ export class Saving extends EventTarget {
 
   /** Say something. Returns the verdict with its id. */
   say(body) {
-    const verdict = { ...body, id: `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(2)).join("-")}` };
+    const verdict = { ...body, id: newId() };
     try {
       this.storage.setItem(this.prefix + verdict.id, JSON.stringify(verdict));
     } catch { /* the storage is full or forbidden: the verdict is sent all the same */ }

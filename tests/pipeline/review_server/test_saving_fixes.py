@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
+from pipeline.errors import CannotMend, StorageError
 from pipeline.mending.correction import Correction
 from pipeline.review_server.answers import ReviewError
 from pipeline.review_server.fixing import Fixing
@@ -51,3 +54,30 @@ def test_a_split_that_is_taken_back_can_be_made_again(client: Client) -> None:
     assert read_corrections(client.state.storage) == {}
     server.save({"id": "one", "is_split": True})
     assert len(read_corrections(client.state.storage)[KEY[0]]) == 2
+
+
+def test_a_split_whose_answer_was_not_heard_is_saved_once(client: Client) -> None:
+    server = fixing(client, unseen_correction(KEY[1], key=KEY))
+    body = {"id": "one", "is_split": True, "once": "a-1"}
+    with ThreadPoolExecutor(2) as pool:  # the second comes while the first is written
+        first, again = pool.map(server.save, [body, body])
+    assert first == again
+    assert len(read_corrections(client.state.storage)[KEY[0]]) == 2
+    assert len(verdicts(client)) == 1
+    with pytest.raises(CannotMend, match="the track is split on this frame"):
+        server.save(body | {"once": "a-2"})
+
+
+def test_a_split_of_which_the_store_has_taken_a_part_gets_no_second_id(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = fixing(client, unseen_correction(KEY[1], key=KEY))
+    body = {"id": "one", "is_split": True, "once": "a-1"}
+    write = client.state.book.write
+    monkeypatch.setattr(client.state.book, "write", Mock(side_effect=StorageError("away", transient=True)))
+    with pytest.raises(StorageError, match="away"):
+        server.save(body)
+    monkeypatch.setattr(client.state.book, "write", write)
+    server.save(body)
+    assert len(read_corrections(client.state.storage)[KEY[0]]) == 2
+    assert len(verdicts(client)) == 1
