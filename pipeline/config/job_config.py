@@ -343,6 +343,8 @@ def check(job: JobConfig) -> None:
             raise ConfigError("output= is missing: give the folder or URI where the tables shall lie")
     elif job.check:
         raise ConfigError("check=true is for jobs with videos and prompts of your own: give prompts= and output=")
+    else:
+        _check_schedule(job, "demo", "A job of your own takes it, as conf=label")
     if problem := problem_of_name(job.model.name, job.model.checkpoint):
         raise ConfigError(problem)
     gpus = job.cluster.gpus_per_actor
@@ -379,13 +381,17 @@ def _check_verification(job: JobConfig) -> None:
             )
     if job.discover is not None or job.check:
         raise ConfigError("conf=verify neither finds objects nor takes check=true: leave them out")
+    _check_schedule(
+        job, "verify", "verify.max_tracks= bounds a run, and one that a signal stops goes on with the same command"
+    )
+
+
+def _check_schedule(job: JobConfig, kind: str, instead: str) -> None:
+    """Raises `ConfigError` for keys of a schedule, where the job is none that a schedule runs."""
     for name in ("stop_after", "max_cost", "notify", "after"):
         if getattr(job, name) != JobConfig.model_fields[name].get_default(call_default_factory=True):
-            raise ConfigError(
-                f"{'after.…' if name == 'after' else f'{name}='} is not for conf=verify, which would run without it: "
-                "leave it out. verify.max_tracks= bounds a run, and one that a signal stops goes on with the same "
-                "command"
-            )
+            shown = "after.…" if name == "after" else f"{name}="
+            raise ConfigError(f"{shown} is not for conf={kind}, which would run without it: leave it out. {instead}")
 
 
 def _check_all_nodes_reach(job: JobConfig) -> None:

@@ -197,9 +197,10 @@ def test_a_dollar_within_a_name_is_a_part_of_it() -> None:
 
 
 @pytest.mark.parametrize("word", ["stop_after=2h", "notify=x", "after.hooks=x"])
-def test_what_a_verification_would_not_hear_is_refused(word: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{word.partition('.')[0].partition('=')[0]}.* is not for conf=verify"):
-        job_config("verify", ["output=o", word])
+@pytest.mark.parametrize("job", ["verify", "demo"])
+def test_what_a_verification_and_the_demo_would_not_hear_is_refused(job: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{word.partition('.')[0].partition('=')[0]}.* is not for conf={job}"):
+        job_config(job, ["output=o", word])
 
 
 @pytest.mark.parametrize("gpus", ["1.5", "0.00001", "inf"])
