@@ -107,6 +107,8 @@ def make_plan(config: JobConfig, arguments: PlanArguments) -> _Planned:
     """Count, estimate and forecast; raises what a run would raise before it labels."""
     if config.demo is not None:
         raise ConfigError("the demo draws its own videos: give the tables of a job, as in videos=… prompts=… output=…")
+    if config.verify is not None:
+        raise ConfigError("conf=verify walks back tracks of a finished job, of which no plan is made: leave conf= out")
     # As for check=true, no cluster is asked whether it has GPUs.
     job = open_job(config.model_copy(update={"check": True}), may_differ=True)
     plan = plan_job(job)

@@ -208,6 +208,7 @@ def test_requests_are_about_those_that_a_run_makes(job: JobFolder, capsys: pytes
     [
         (("probe=-1",), "probe"),
         (("conf=demo",), "the demo draws its own videos"),
+        (("conf=verify", "videos=null", "prompts=null"), "conf=verify walks back tracks of a finished job"),
         (("probe=1", "measured=elsewhere"), "give one of them"),
         (("price_per_gpu_hour=cheap",), "price_per_gpu_hour"),
         (("probes=3",), "unknown key probes=: did you mean probe=?"),
