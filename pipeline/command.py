@@ -11,11 +11,12 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any, TypeVar
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
@@ -198,22 +199,19 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
             raise ConfigError(no_pair(pairs, place, "output=s3://bucket/labels"))
     groups = {name for name, field in kind.model_fields.items() if group_of(field)}
     pairs = [word.replace("=", ".kind=", 1) if word.partition("=")[0] in groups else word for word in pairs]
-    letter_by_letter = {key.path for key in keys(kind) if key.is_as_typed}
-    as_typed = [
-        word for word in pairs if word.partition("=")[0] in letter_by_letter and word.partition("=")[2] != "null"
-    ]
-    try:
-        others = [word for word in pairs if word not in as_typed]
-        values = OmegaConf.to_container(OmegaConf.from_dotlist(others), resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"the arguments cannot be read: {str(error).splitlines()[0]}") from error
-    assert isinstance(values, dict)
+    every = list(keys(kind))
+    letter_by_letter = {key.path for key in every if key.is_as_typed}
+    options = tuple(f"{key.path}." for key in every if key.expects == "keys with values")
+    as_typed = [word for word in pairs if _is_as_typed(word, letter_by_letter, options)]
+    values = _read([word for word in pairs if word not in as_typed])
     for word in as_typed:
         path, _, text = word.partition("=")
         *above, name = path.split(".")
         group = values
         for part in above:
-            group = group.setdefault(part, {})
+            if not isinstance(group.setdefault(part, {}), dict):
+                raise ConfigError(f"{word.partition('=')[0]}= is given, and {part}= too: give one of them")
+            group = group[part]
         group[name] = text
     known = {field.alias or name for name, field in kind.model_fields.items()}
     for name, field in kind.model_fields.items():
@@ -226,6 +224,36 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
             unknown = f"; {strange[0]}= is no key of this command" if strange else ""
             raise ConfigError(f"{key}= is missing: give {told[:1].lower()}{told[1:]}{unknown}")
     return checked(kind, values)
+
+
+def _is_as_typed(word: str, letter_by_letter: Collection[str], options: tuple[str, ...]) -> bool:
+    """Whether a word's value is a text whatever stands in it, as in a run: a key of a store may be `0123` or `[x`."""
+    key, _, value = word.partition("=")
+    if key in letter_by_letter:
+        return value != "null"
+    return key.startswith(options) and value[:1] not in ("'", '"', "{", "[") and value.lower() not in _CONSTANTS
+
+
+_CONSTANTS = ("", "null", "true", "false")
+
+
+def _read(words: Sequence[str]) -> dict[str, Any]:
+    """Words whose values are YAML, as plain values. Raises `ConfigError` naming the key of one that is none."""
+    for word in words:
+        try:
+            OmegaConf.from_dotlist([word])
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            # The value may be a secret.
+            key = word.partition("=")[0]
+            raise ConfigError(
+                f"{key}=… cannot be read: is a quote or a bracket open? Quotes make a text of it"
+            ) from error
+    try:
+        values = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the arguments cannot be read: {str(error).splitlines()[0]}") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def main(

@@ -21,6 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pipeline import compact, run, status
 from pipeline.command import OWN_LOGGERS, ExitCode, JobArguments, main, parse, set_up_logging
 from pipeline.compact import CompactArguments
+from pipeline.config.compose import job_config
 from pipeline.errors import ConfigError
 from pipeline.prompts import PromptsArguments
 from pipeline.storage.job_storage import JobStorage
@@ -145,6 +146,32 @@ def test_names_and_places_are_taken_letter_by_letter(name: str) -> None:
     words = [f"from={name}", f"to={name}", f"video={name}", f"columns.video_id={name}", "videos=null"]
     read = parse(PromptsArguments, words)
     assert (read.source, read.to, read.video, read.columns.video_id, read.videos) == (name, name, name, name, None)
+
+
+@pytest.mark.parametrize("secret", ["0123", "1e5", "1:30", "@x", "*x", "%x", "a: b", "# x", "yes", "3"])
+def test_options_of_stores_are_texts_as_in_a_run(secret: str) -> None:
+    words = ["output=o", f"storage_options.secret={secret}", "storage_options.anon=true"]
+    options = parse(JobArguments, words).storage_options
+    assert options == {"secret": secret, "anon": True}
+    assert options == job_config("label", ["prompts=p", *words]).storage_options
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("storage_options={hush", "storage_options=… cannot be read: is a quote or a bracket open"),
+        ("storage_options.secret=[hush", "storage_options.secret=… cannot be read: is a quote or a bracket open"),
+        ("json=@hush", "json=… cannot be read"),
+        ("storage_options.secret.part=hush", "storage_options.secret.part= is given, and secret= too: give one"),
+    ],
+)
+def test_an_argument_that_cannot_be_read_is_one_line_without_its_value(
+    word: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_main(["output=o", "storage_options.secret=x", word]) == ExitCode.REFUSED
+    said = capsys.readouterr().err
+    assert told in said
+    assert "hush" not in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
