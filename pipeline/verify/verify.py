@@ -24,9 +24,10 @@ from pipeline.config.job_config import JobConfig
 from pipeline.config.schedule_config import AfterConfig
 from pipeline.config.verify_config import VerifyConfig
 from pipeline.driver import driver
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError, NewerVersion, NoHistory, UnusableStore
 from pipeline.inputs.write import prompts_table, videos_table
 from pipeline.output.layout import VERIFY, VERIFY_JOB, VERIFY_PROMPTS, VERIFY_VIDEOS, VERIFY_WALKS
+from pipeline.records import Status
 from pipeline.redact import HIDDEN, redact_uri
 from pipeline.reviews.cycles import write_cycles
 from pipeline.reviews.live_cycles import made_at
@@ -49,6 +50,13 @@ def run(config: JobConfig, parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
 
     Raises `ConfigError` if the output is no finished job, or if its videos cannot be found.
     """
+    try:
+        return _run(config, parts)
+    except (InputError, NewerVersion, NoHistory, UnusableStore) as error:
+        raise ConfigError(f"conf=verify: {error}") from error
+
+
+def _run(config: JobConfig, parts: driver.Parts) -> int:
     assert config.output is not None
     assert config.verify is not None
     storage = JobStorage(config.output, {} if is_local(config.output) else config.storage_options, config.single_driver)
@@ -59,14 +67,16 @@ def run(config: JobConfig, parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
         if not walks.num_rows:
             say("verify   no track is left to walk back")
             return ExitCode.DONE
-        _write_inputs(storage, config, record, walks)
+        if not _write_inputs(storage, config, record, walks):
+            return ExitCode.DONE
     code = driver.run(_walking(config, record), replace(parts, output_stays=False))
     if code not in (ExitCode.DONE, ExitCode.FAILURES):
         return code
     rows = list(_results(config, walks))
-    write_cycles(storage, rows)
+    if rows:
+        write_cycles(storage, rows)
     storage.delete_tree(VERIFY)
-    _tell(rows)
+    _tell(rows, walks.num_rows - len(rows))
     return ExitCode.DONE
 
 
@@ -96,8 +106,11 @@ def _planned(config: JobConfig, verify: VerifyConfig) -> pa.Table:
     return pa.Table.from_pylist(rows, WALKS)
 
 
-def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, walks: pa.Table) -> None:
-    """Tables of videos and prompts for the walks: the sure mask of each track is its only prompt."""
+def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, walks: pa.Table) -> bool:
+    """Tables of videos and prompts for the walks: the sure mask of each track is its only prompt.
+
+    Returns whether there is anything to walk; else nothing is written.
+    """
     rows = walks.to_pylist()
     found = sources_of(config, record, storage, {row["video_id"]: row["uri"] for row in rows})
     cuts = {row["video_id"]: row["cuts_seconds"] for row in rows}
@@ -115,11 +128,14 @@ def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, wal
         if row["video_id"] in found
     ]
     storage.delete_tree(VERIFY)
+    if not prompts:
+        return False
     videos = videos_table([{"video_id": name, "cuts_seconds": cuts[name], **source} for name, source in found.items()])
     storage.replace(VERIFY_VIDEOS, parquet_bytes(videos))
     storage.replace(VERIFY_PROMPTS, parquet_bytes(prompts_table(prompts)))
     storage.create(VERIFY_WALKS, parquet_bytes(walks))
     say(f"verify   {counted(len(prompts), 'track')} of {counted(len(found), 'video')} are walked back")
+    return True
 
 
 def _walking(config: JobConfig, record: JobRecord) -> JobConfig:
@@ -159,11 +175,17 @@ def _walking(config: JobConfig, record: JobRecord) -> JobConfig:
 
 
 def _results(config: JobConfig, walks: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of `CYCLES`: where each walk came out, held against the mask that the track had there."""
+    """Rows of `CYCLES`: where each walk came out, held against the mask that the track had there.
+
+    A walk in a video that could not be labeled now has none, so that the next run takes it again: its file may be back.
+    """
     labeled = tables.open(str(config.output), config.storage_options)
     walked = tables.open(f"{str(config.output).rstrip('/')}/{VERIFY_JOB}", config.storage_options)
     now = datetime.now(UTC)
+    tried = set(walked.videos(where=f"status != '{Status.FAILED.value}'")["video_id"].to_pylist())
     for video_id, group in groupby(walks.to_pylist(), key=lambda walk: str(walk["video_id"])):
+        if video_id not in tried:
+            continue
         own = list(group)
         made = made_at(labeled.videos, partial(labeled.tracks, rejected=True), [video_id])
         there, here = (_masks_of(job, video_id, own) for job in (walked, labeled))
@@ -214,7 +236,7 @@ def _iou(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> float
     return float(np.asarray(coco.iou([found], [expected], [0]))[0, 0])
 
 
-def _tell(rows: Sequence[dict[str, Any]]) -> None:
+def _tell(rows: Sequence[dict[str, Any]], num_left: int) -> None:
     known = [row for row in rows if row["cycle_iou"] is not None]
     lost = sorted((row for row in known if row["cycle_iou"] < _LOST), key=lambda row: row["cycle_iou"])
     do, their = ("does", "its") if len(lost) == 1 else ("do", "their")
@@ -226,3 +248,5 @@ def _tell(rows: Sequence[dict[str, Any]]) -> None:
         )
     if len(known) < len(rows):
         say(f"  {counted(len(rows) - len(known), 'walk')} failed")
+    if num_left:
+        say(f"  {counted(num_left, 'track')} not checked, because their videos cannot be read: the next run takes them")

@@ -14,6 +14,7 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
+from pipeline.command import ExitCode
 from pipeline.config.compose import job_config
 from pipeline.demo.inputs import FRAMES_PER_SECOND
 from pipeline.driver import driver
@@ -98,6 +99,50 @@ def test_walks_end_where_a_job_of_ones_own_would_end(
     shown = tables.open(str(labeled.output)).tracks()
     assert shown["walks_iou"].to_pylist() == [found[key].walks_iou for key in sorted(found)]
     assert verify.run(config, driver.Parts(open_executor=no_cluster)) == 0, "nothing is left to walk back"
+
+
+@pytest.mark.slow
+def test_a_track_whose_video_was_away_is_walked_by_the_next_run(
+    tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path, small_checkpoint).write(["one", "two"], num_frames=3)
+    assert job.run() == 0
+    (video,) = (job.folder / "in").rglob("two.mp4")
+    away = video.rename(tmp_path / "away.mp4")
+    assert main(words(job)) == 0
+    assert (
+        "  1 track not checked, because their videos cannot be read: the next run takes them" in capsys.readouterr().out
+    )
+    assert {key[0] for key in read_cycles(JobStorage(str(job.output)))} == {"one"}
+    away.rename(video)
+    assert main(words(job)) == 0
+    assert {key[0] for key in read_cycles(JobStorage(str(job.output)))} == {"one", "two"}
+
+
+@pytest.mark.slow
+def test_tables_that_are_gone_are_a_mistake_and_no_fault_of_maskmill(
+    tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path, small_checkpoint).write(["one"], num_frames=2)
+    assert job.run() == 0
+    (job.folder / "in" / "prompts.parquet").unlink()
+    assert main(words(job)) == ExitCode.REFUSED
+    assert "maskmill: conf=verify: prompts: " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_where_all_videos_lie_in_a_table_no_job_is_started(
+    tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path, small_checkpoint).write(["one"], num_frames=3)
+    (video,) = (job.folder / "in").rglob("one.mp4")
+    rows = pa.Table.from_pylist([{"video_id": "one", "bytes": video.read_bytes()}])
+    pq.write_table(rows, job.folder / "in" / "videos.parquet")
+    assert job.run() == 0
+    capsys.readouterr()
+    assert main(words(job)) == 0
+    assert "this run" not in capsys.readouterr().out
+    assert not (job.output / "_verify").exists()
 
 
 @pytest.mark.parametrize(
