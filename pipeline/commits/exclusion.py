@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import ClassVar
 
-from pipeline.commits.life import showing_life
+from pipeline.commits.life import others_at_work, showing_life
 from pipeline.commits.owner import Heartbeat, new_writer_id
 from pipeline.commits.process import ProcessDocument, facts_of_this_process
 from pipeline.errors import ConfigError
@@ -64,18 +64,10 @@ def at_work(storage: JobStorage, work: Work, heartbeat: Heartbeat | None = None)
 
 def _refuse_others(storage: JobStorage, work: Work, mine: str, stale_seconds: float) -> None:
     """Raise `ConfigError` if a process does the other work. Marks of dead processes of both kinds are deleted."""
-    now = storage.modified(mine)
-    for stored in storage.listing(BUSY):
-        if stored.path == mine:
-            continue
-        try:
-            mark = Mark.from_json(storage.read(stored.path), f"{storage}/{stored.path}")
-            silent = (now - storage.modified(stored.path)).total_seconds()
-        except FileNotFoundError:
-            continue  # it has ended
-        is_compaction = stored.path.startswith(f"{BUSY}/{Work.COMPACTION}-")
+    for path, mark, silent in others_at_work(storage, BUSY, mine, Mark):
+        is_compaction = path.startswith(f"{BUSY}/{Work.COMPACTION}-")
         # Mergers of a killed compaction may live on for some seconds, on other machines.
         if silent >= stale_seconds or (mark.is_gone() and not is_compaction):
-            storage.delete([stored.path])
+            storage.delete([path])
         elif is_compaction != (work is Work.COMPACTION):
             raise ConfigError(f"{storage}: {_REFUSALS[work]}")

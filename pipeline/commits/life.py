@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from pipeline.commits.owner import Heartbeat
 from pipeline.commits.process import ProcessDocument
@@ -18,6 +19,26 @@ from pipeline.errors import StorageError, describe
 from pipeline.storage.job_storage import JobStorage
 
 _log = logging.getLogger(__name__)
+
+
+D = TypeVar("D", bound=ProcessDocument)
+
+
+def others_at_work(storage: JobStorage, folder: str, mine: str, kind: type[D]) -> Iterator[tuple[str, D, float]]:
+    """The signs of life of other processes below a folder: path, what it says, and for how many seconds it is silent.
+
+    `mine` is the path of this process's own. Ages are taken by the store's clock.
+    """
+    now = storage.modified(mine)
+    for stored in storage.listing(folder):
+        if stored.path == mine:
+            continue
+        try:
+            other = kind.from_json(storage.read(stored.path), f"{storage}/{stored.path}")
+            silent = (now - storage.modified(stored.path)).total_seconds()
+        except FileNotFoundError:
+            continue  # it has ended
+        yield stored.path, other, silent
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pipeline.commits.life import showing_life
+from pipeline.commits.life import others_at_work, showing_life
 from pipeline.commits.owner import Heartbeat, new_writer_id
 from pipeline.commits.process import ProcessDocument, facts_of_this_process
 from pipeline.storage.job_storage import JobStorage
@@ -75,19 +75,11 @@ def exporting(
 
 
 def _others(storage: JobStorage, mine: str, stale_seconds: float) -> list[Exporter]:
-    """The other processes at work. What dead ones have left is deleted. Ages are taken by the store's clock."""
-    now = storage.modified(mine)
+    """The other processes at work. What dead ones have left is deleted."""
     found = []
-    for stored in storage.listing(WRITERS):
-        if stored.path == mine:
-            continue
-        try:
-            other = Exporter.from_json(storage.read(stored.path), f"{storage}/{stored.path}")
-            silent = (now - storage.modified(stored.path)).total_seconds()
-        except FileNotFoundError:
-            continue  # it has ended
+    for path, other, silent in others_at_work(storage, WRITERS, mine, Exporter):
         if silent >= stale_seconds or (other.is_gone() and not other.has_helpers):
-            storage.delete([stored.path])
+            storage.delete([path])
         else:
             found.append(other)
     return found
