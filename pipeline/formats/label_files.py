@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 from pipeline.errors import InputError
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.redact import redact_uri
+from pipeline.storage.listing import is_file
 from pipeline.storage.ranges import BlockCache, RangeFile, remote_file
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, absolute_uri, is_local, open_filesystem
@@ -47,7 +48,7 @@ class LabelFiles:
     def _look(self) -> tuple[bool, str, tuple[str, ...]]:
         filesystem, path = open_filesystem(self.uri, self.storage_options)
         path = path.rstrip("/") or path
-        if filesystem.isfile(path):
+        if is_file(filesystem, path):
             if path.lower().endswith((".zip", ".tar", ".gz", ".7z")):
                 raise InputError(f"{self.key}: {self.shown} is an archive; unpack it, and name the folder")
             return False, posixpath.dirname(path), (posixpath.basename(path),)

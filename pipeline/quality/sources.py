@@ -24,6 +24,7 @@ from pipeline.quality.masks import ROWS, SizeHW, VideoMasks, by_video
 from pipeline.redact import redact_uri
 from pipeline.reviews.live import with_categories
 from pipeline.reviews.verdicts import Key
+from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, open_filesystem
 from pipeline.text import one_line
 
@@ -263,9 +264,10 @@ def open_masks(key: str, uri: str, options: StorageOptions | None = None, *, sho
 
 
 def is_output(uri: str, options: StorageOptions | None) -> bool:
-    """Whether the output of a job lies there."""
+    """Whether the output of a job lies there. Raises `StorageError` if the store does not answer for a while."""
     filesystem, path = open_filesystem(uri, options)
-    return bool(filesystem.exists(f"{str(path).rstrip('/')}/{LOG}"))
+    log = f"{str(path).rstrip('/')}/{LOG}"
+    return bool(Backoff().run(f"reading {redact_uri(uri)}", lambda: filesystem.exists(log)))
 
 
 def _in_pieces() -> ds.ParquetFileFormat:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from fsspec.utils import glob_translate
 
+from pipeline.storage.faults import is_transient
 from pipeline.storage.file_versions import FileVersion, changed_at, version_of
 
 T = TypeVar("T")
@@ -39,6 +40,19 @@ class ListedFile:
     is_named: bool = False
     version: FileVersion | None = None
     changed_at: float | None = None
+
+
+def is_file(filesystem: Any, path: str) -> bool:
+    """Whether a file of this name is there. Raises what says that the store does not answer.
+
+    fsspec's own `isfile` says no then, so that a file is listed as a folder without files while a store throttles.
+    """
+    try:
+        return bool(filesystem.info(path)["type"] == "file")
+    except Exception as error:
+        if is_transient(error):
+            raise
+        return False
 
 
 def can_list_after(filesystem: Any) -> bool:

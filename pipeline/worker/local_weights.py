@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from model import HubAccess, bundled_folder, cached_weights, is_hub_id, weight_names, weights_snapshot
 from pipeline.records import Weights
+from pipeline.storage.listing import is_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 from pipeline.worker.weights_identity import check_unchanged, content_hash, listing_identity
@@ -82,10 +83,10 @@ def _cache_folder() -> Path:
 
 def _files(filesystem: Any, path: str) -> tuple[str, list[str]]:
     """The folder, and the names of the files in it that the model is loaded from. `path` may be one file of weights."""
-    is_file = filesystem.isfile(path)
-    folder, _, name = path.rpartition("/") if is_file else (path, "", "")
+    is_one = is_file(filesystem, path)
+    folder, _, name = path.rpartition("/") if is_one else (path, "", "")
     names = [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)]
-    return folder, [*(["config.json"] if "config.json" in names else []), name] if is_file else weight_names(names)
+    return folder, [*(["config.json"] if "config.json" in names else []), name] if is_one else weight_names(names)
 
 
 def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path, identity: str) -> None:
