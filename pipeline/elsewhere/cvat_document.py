@@ -38,14 +38,15 @@ def read_video(file: BinaryIO, shown: str) -> Returned:
     if not tracks and root.find("image") is not None:
         raise InputError(f"{shown}: it is CVAT for images: give format=cvat_images")
     handout = _handout([attributes for _, attributes in tracks], shown)
-    videos: dict[str, list[ReturnedTrack]] = defaultdict(list)
+    videos: dict[tuple[str, str | None], list[ReturnedTrack]] = defaultdict(list)
     of_task = {one.group: one.video for one, _ in tracks if one.video}
     for one, _ in tracks:
         video = one.video or of_task.get(one.group) or (next(iter(of_task.values())) if len(of_task) == 1 else None)
         if video is None and of_task:
             raise InputError(f"{one.place}: nothing says of which video it is; export each task by itself")
-        videos[video or ""].append(one)
-    returned = (_returned(video, of_video, shown, meta) for video, of_video in videos.items())
+        # Where all attributes are lost, tracks of one task are of one video, whichever that is.
+        videos[video or "", None if video else one.group].append(one)
+    returned = (_returned(video, of_video, shown, meta) for (video, _), of_video in videos.items())
     return Returned(handout, tuple(returned), meta.author)
 
 
