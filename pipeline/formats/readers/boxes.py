@@ -317,22 +317,29 @@ def box_of(numbers: Sequence[float], form: str) -> LabelBox | None:
     return LabelBox((a, b, c, d), is_fraction=bool(unit)) if c > a and d > b else None
 
 
+def _float(value: Any) -> float:
+    """A number, also as text, as tables write it: Python would take `1_0`, which is a name, for 10."""
+    if isinstance(value, str) and "_" in value:
+        raise ValueError("which is no number")
+    return float(value)
+
+
 def _number(value: Any) -> float:
     try:
-        return float(value)
+        return _float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"its box has {value!r}, which is no number") from error
 
 
 def _finite(value: Any) -> float:
-    number = float(value)
+    number = _float(value)
     if not math.isfinite(number):
         raise ValueError("which is no finite number")
     return number
 
 
 def _whole(value: Any) -> int:
-    number = float(value)
+    number = _float(value)
     if number != int(number):
         raise ValueError("which is no whole number")
     return int(number)

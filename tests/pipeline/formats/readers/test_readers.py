@@ -330,6 +330,16 @@ def test_names_of_objects_that_look_like_numbers_stay_apart(tmp_path: Path) -> N
     assert [label.object_key for label in found] == ["1_11", "11_1", *numbers, "3e2", 300, 7, 3, -4, "1e400"]
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [("1_0,1,1,5,5", "frame is '1_0', which is no number"), ("0,1,1,5,1_5", "its box has '1_5', which is no number")],
+)
+def test_a_name_is_no_number_of_a_frame(tmp_path: Path, row: str, told: str) -> None:
+    table = write(tmp_path / "boxes.csv", f"video,frame,x0,y0,x1,y1\ncup.mp4,{row}\n")
+    with pytest.raises(InputError, match=f"line 2: {told}"):
+        read(table, "boxes")
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_a_field_of_a_row_may_be_long(tmp_path: Path, ending: str) -> None:
     """Polygons and codes of masks stand beside boxes, and Python's own limit is 131,072 letters."""
