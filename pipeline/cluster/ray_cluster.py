@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import ray._private.ray_constants as ray_constants
 import ray._private.state as ray_state
+from ray.util.client import ray as client
 
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.errors import ClusterDown, ConfigError, StoppedAtStart, describe
@@ -24,6 +25,10 @@ from pipeline.text import counted
 _log = logging.getLogger(__name__)
 
 _KNOCK_SECONDS = 10.0
+_NO_CLIENT = (
+    "the driver cannot work through a Ray Client (ray://): start it on a node of the cluster, or submit it as a job of "
+    "Ray, as docs/deploy.md says"
+)
 _NODE_ID = "ray.io/node-id"  # the label that Ray gives each node
 
 
@@ -40,6 +45,8 @@ def connect(cluster: ClusterConfig) -> bool:
                 "cluster=local would start Ray, and this process is connected to Ray already: "
                 "use cluster=existing, or ray.shutdown() first"
             )
+        if client.is_connected():  # type: ignore[no-untyped-call]
+            raise ConfigError(f"this process is connected to Ray through a Ray Client: {_NO_CLIENT}")
         return False
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # says at each start that it uses tokens
     if cluster.kind == "local":
@@ -55,9 +62,13 @@ def join(address: str, start: Callable[..., object] = ray.init) -> None:
     A cluster that does not answer may be on its way up, so that this is `ClusterDown`, which a scheduler tries again.
     Raises `ConfigError` for what a repetition does not mend: no address, or another version of Ray or Python.
     """
-    if address == "local":
+    meant = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address  # as Ray takes it
+    if meant == "local":
         # Ray would start one of its own, for this job alone, which listens on every network of this machine.
         raise ConfigError("cluster.address=local: nothing runs there yet; give cluster=local, which starts Ray here")
+    if meant.startswith("ray://"):
+        # Its resources by node are not told to a client, so that the driver would wait for ever.
+        raise ConfigError(f"cluster.address={meant}: {_NO_CLIENT}")
     code = {"py_modules": [str(ROOT / package) for package in PACKAGES]}
     try:
         _knock(address)

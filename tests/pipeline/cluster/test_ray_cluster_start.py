@@ -129,11 +129,23 @@ def test_a_handler_that_ray_puts_in_place_of_ours_does_not_stay() -> None:
         assert signals.requested
 
 
-def test_a_ray_of_its_own_is_no_existing_cluster() -> None:
-    """It would listen on every network of the machine, where whoever reaches it can run code."""
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("local", r"cluster\.address=local: .* give cluster=local"),
+        ("ray://127.0.0.1:10001", r"cluster\.address=ray://127\.0\.0\.1:10001: .* submit it as a job of Ray"),
+    ],
+)
+@pytest.mark.parametrize("is_in_the_environment", [False, True])
+def test_an_address_that_joins_no_cluster_is_refused_before_ray_is_asked(
+    address: str, told: str, is_in_the_environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ray of its own would listen on every network; through a client the driver would wait for ever."""
     asked_for: list[object] = []
-    with pytest.raises(ConfigError, match=r"cluster\.address=local: .* give cluster=local"):
-        join("local", lambda **options: asked_for.append(options))
+    if is_in_the_environment:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=told):
+        join("auto" if is_in_the_environment else address, lambda **options: asked_for.append(options))
     assert not asked_for
 
 
