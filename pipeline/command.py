@@ -201,7 +201,7 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
     pairs = [word.replace("=", ".kind=", 1) if word.partition("=")[0] in groups else word for word in pairs]
     every = list(keys(kind))
     letter_by_letter = {key.path for key in every if key.is_as_typed}
-    options = tuple(f"{key.path}." for key in every if key.expects == "keys with values")
+    options = tuple(f"{key.path}." for key in every if key.path.endswith("storage_options"))
     as_typed = [word for word in pairs if _is_as_typed(word, letter_by_letter, options)]
     values = _read([word for word in pairs if word not in as_typed])
     for word in as_typed:

@@ -23,6 +23,7 @@ from pipeline.command import OWN_LOGGERS, ExitCode, JobArguments, main, parse, s
 from pipeline.compact import CompactArguments
 from pipeline.config.compose import job_config
 from pipeline.errors import ConfigError
+from pipeline.formats.selection import Selection
 from pipeline.prompts import PromptsArguments
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import driver, labeled, publish
@@ -221,3 +222,7 @@ def test_a_signal_before_anything_is_labeled_ends_a_job_so_too(
         143,
         "info",
     )
+
+
+def test_keys_with_numbers_that_are_no_options_of_a_store_stay_numbers() -> None:
+    assert parse(Selection, ["splits.train=0.9", "splits.val=0.1"]).splits == {"train": 0.9, "val": 0.1}
