@@ -35,12 +35,13 @@ def attend_by_tiles(
     """`softmax(q kᵀ) v`, `[L, V]` in float32, and for which queries that holds, `[L]`.
 
     It does not hold for queries that have a score more than 51 above all of those that were looked at before, which
-    are one in 61, and where numbers are not finite.
+    are one in 61, and where numbers are not finite. Of scores above 500 it holds for fewer queries, because their shift
+    is rounded to bfloat16, by 2 and more. Values below 1e-10 may be lost, because weights are as small as e⁻⁵⁸.
     """
     queries, bias = _with_shift(queries_LD, keys_TD), _bias(keys_TD, is_key_T)
     # Sums over all keys, in float32. Those of a tile are rounded to bfloat16.
-    mixed = torch.zeros(len(queries), values_TV.shape[1])
-    total = torch.zeros(len(queries), 1)
+    mixed = queries.new_zeros(len(queries), values_TV.shape[1], dtype=torch.float32)
+    total = queries.new_zeros(len(queries), 1, dtype=torch.float32)
     for start in range(0, len(keys_TD), _KEYS):
         some = slice(start, start + _KEYS)
         keys, values = _packed_with_ones(keys_TD[some]), values_TV[some]

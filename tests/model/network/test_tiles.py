@@ -59,6 +59,28 @@ def test_queries_that_like_all_keys_equally_get_their_mean() -> None:
     assert _gap(mixed, v.double().mean(0).expand(len(q), -1)) < 2e-2
 
 
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64])
+def test_sums_are_in_float32_whatever_the_default_dtype_of_the_process(default: torch.dtype) -> None:
+    q, k, v = _operands(*MORE_THAN_ONE_TILE)
+    expected, before = attend_by_tiles(q, k, v)[0], torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        mixed, _ = attend_by_tiles(q, k, v)
+    finally:
+        torch.set_default_dtype(before)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, expected)
+
+
+def test_sums_lie_where_the_queries_are_whatever_the_default_device_of_the_process() -> None:
+    q, k, v = _operands(*MORE_THAN_ONE_TILE)
+    expected, _ = attend_by_tiles(q, k, v)
+    with torch.device("meta"):
+        mixed, _ = attend_by_tiles(q, k, v)
+    assert mixed.device == q.device
+    assert torch.equal(mixed, expected)
+
+
 @pytest.mark.parametrize("offset", [-3.0, 3.0])
 def test_what_all_keys_have_in_common_does_not_matter(offset: float) -> None:
     q, k, v = _operands(*MORE_THAN_ONE_TILE)
