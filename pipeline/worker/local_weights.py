@@ -16,6 +16,7 @@ from model import HubAccess, bundled_folder, cached_weights, is_hub_id, weight_n
 from pipeline.records import Weights
 from pipeline.storage.listing import is_file
 from pipeline.storage.retry import Backoff
+from pipeline.storage.schemes import is_web
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 from pipeline.worker.weights_identity import check_unchanged, content_hash, listing_identity
 
@@ -76,17 +77,29 @@ def _copy_of_hub(repository: str, revision: str | None, backoff: Backoff) -> Pat
 
 
 def _cache_folder() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "maskmill" / "checkpoints"
+    # An empty variable counts as none. The home is asked for only then: the user of a container may have none.
+    given = os.environ.get("XDG_CACHE_HOME")
+    cache = (Path(given) if given else Path.home() / ".cache") / "maskmill" / "checkpoints"
     cache.mkdir(parents=True, exist_ok=True)
     return cache
 
 
 def _files(filesystem: Any, path: str) -> tuple[str, list[str]]:
     """The folder, and the names of the files in it that the model is loaded from. `path` may be one file of weights."""
-    is_one = is_file(filesystem, path)
-    folder, _, name = path.rpartition("/") if is_one else (path, "", "")
-    names = [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)]
-    return folder, [*(["config.json"] if "config.json" in names else []), name] if is_one else weight_names(names)
+    if not _is_one_file(filesystem, path):
+        names = [str(entry).rpartition("/")[2] for entry in filesystem.ls(path, detail=False)]
+        return path, weight_names(names)
+    folder, _, name = path.rpartition("/")
+    # Asked for by its name: many web servers give files and list no folders.
+    has_config = filesystem.exists(f"{folder}/config.json")
+    return folder, [*(["config.json"] if has_config else []), name]
+
+
+def _is_one_file(filesystem: Any, path: str) -> bool:
+    """Whether a path is one file. A web server answers for a folder as for a file, but with a page."""
+    if not is_file(filesystem, path):
+        return False
+    return not is_web(filesystem.protocol) or filesystem.info(path).get("mimetype") != "text/html"
 
 
 def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path, identity: str) -> None:

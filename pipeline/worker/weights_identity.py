@@ -15,7 +15,22 @@ from pipeline.storage.faults import is_from_storage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import open_filesystem
 
-_TAGS = ("ETag", "etag", "mtime", "created")
+# What a store may say of a file that changes with its content, in order of preference: ETags of object stores and web
+# servers, the blob of the Hub's files, the check sum of a member of a zip, and times.
+_TAGS = (
+    "ETag",
+    "etag",
+    "blob_id",
+    "CRC",
+    "Content-MD5",
+    "mtime",
+    "modificationTime",
+    "last_write_time",
+    "modify",
+    "last_modified",
+    "Last-Modified",
+    "created",
+)
 
 
 def content_hash(path: Path) -> str:
@@ -41,6 +56,9 @@ def content_hash(path: Path) -> str:
 def listing_identity(source: str, storage_options: Mapping[str, Any], backoff: Backoff) -> str:
     """What names weights in an object store: names, sizes and tags of its files. Nothing is downloaded for that.
 
+    Files of which the store tells no tag are named by the whole address: weights of one network have the same names
+    and sizes, and those of another address must not be taken for them.
+
     Raises `ConfigError` for what the store refuses, `StorageError` when it is away.
     """
 
@@ -48,7 +66,8 @@ def listing_identity(source: str, storage_options: Mapping[str, Any], backoff: B
         filesystem, path = open_filesystem(source, storage_options)
         filesystem.invalidate_cache()
         found: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
-        return found
+        # The listing of a web server has names alone.
+        return {name: info if _tag(info) else {**info, **filesystem.info(name)} for name, info in found.items()}
 
     shown = redact_uri(source)
     try:
@@ -63,10 +82,15 @@ def listing_identity(source: str, storage_options: Mapping[str, Any], backoff: B
     if not found:
         raise ConfigError(f"model.checkpoint={shown}: there is nothing; give the folder of the checkpoint")
     facts = [
-        (name.rpartition("/")[2], info.get("size"), str(next((info[tag] for tag in _TAGS if info.get(tag)), None)))
+        (name.rpartition("/")[2], info.get("size"), _tag(info) or f"at {source}")
         for name, info in sorted(found.items())
     ]
     return f"listing:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
+
+
+def _tag(info: Mapping[str, Any]) -> str | None:
+    """What a store says of a file that changes with its content."""
+    return next((str(info[tag]) for tag in _TAGS if info.get(tag)), None)
 
 
 def check_unchanged(source: str, identity: str, now: str) -> None:

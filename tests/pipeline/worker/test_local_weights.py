@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import pytest
@@ -102,6 +106,81 @@ def test_one_file_of_weights_is_fetched_with_the_config_beside_it(
         file = Path(local_weights(_at("memory://single/mini.pt"), {}))
         assert file.read_bytes() == b"weights"
         assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "mini.pt"]
+
+
+class _WebServer(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _WebServerWithoutTimes(_WebServer):
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Last-Modified":
+            super().send_header(keyword, value)
+
+
+class _WebServerWithoutListings(_WebServer):
+    def list_directory(self, path: object) -> None:
+        self.send_error(404)
+
+
+@pytest.mark.parametrize(
+    ("handler", "place"),
+    [(_WebServer, ""), (_WebServerWithoutTimes, ""), (_WebServerWithoutListings, "/model.safetensors")],
+)
+def test_weights_at_two_addresses_of_a_web_server_are_told_apart(
+    handler: type[_WebServer], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of one network have the same names and sizes, and a listing of a web server has names alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes(b"{}")
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    os.utime(tmp_path / "old" / "model.safetensors", (0, 0))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        for name in ("old", "new"):
+            found = Path(local_weights(_at(f"http://127.0.0.1:{server.server_port}/{name}{place}"), {}))
+            folder = found.parent if place else found
+            assert (folder / "config.json").read_bytes() == b"{}"
+            assert (folder / "model.safetensors").read_bytes() == name.encode()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("tag", ["blob_id", "modificationTime", "CRC", "last_write_time"])
+def test_replaced_weights_are_seen_by_what_each_kind_of_store_says(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe("/told/model.safetensors", b"one")
+    found = []
+    for value in (1, 2):
+        facts = {"name": "/told/model.safetensors", "size": 3, tag: value}
+        monkeypatch.setattr(type(store), "find", lambda *_, facts=facts, **__: {facts["name"]: facts})
+        monkeypatch.setattr(type(store), "info", lambda *_, facts=facts, **__: facts)
+        found.append(listing_identity("memory://told", {}, Backoff()))
+    assert found[0] != found[1]
+
+
+def test_the_cache_needs_no_home_where_it_has_a_place_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a user whom the system does not know."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fsspec.filesystem("memory").pipe({"/homeless/config.json": b"{}", "/homeless/model.safetensors": b"one"})
+    assert Path(local_weights(_at("memory://homeless"), {})).is_relative_to(tmp_path)
+
+
+def test_an_empty_place_of_the_cache_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.chdir(tmp_path)
+    fsspec.filesystem("memory").pipe({"/unset/config.json": b"{}", "/unset/model.safetensors": b"one"})
+    assert Path(local_weights(_at("memory://unset"), {})).is_relative_to(tmp_path / "home" / ".cache")
 
 
 OF_THE_HUB = Weights("someone/model", COMMIT, COMMIT)
