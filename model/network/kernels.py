@@ -266,7 +266,8 @@ def _product(rows: Tensor, columns: Tensor) -> Tensor:
 def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor | None = None) -> Tensor:
     """`softmax(q kᵀ / √D) v`, `[B, N, L, V]`. Queries of batch 1 serve every row of keys.
 
-    `is_key_BT` says which keys are there: those that only fill up a shape get no weight at all.
+    `is_key_BT` says which keys are there: those that only fill up a shape get no weight at all. It may be of batch 1,
+    too.
     """
     if (dtype := autocast_dtype(q_BNLD)) is not None:
         q_BNLD, k_BNTD, v_BNTV = q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype)
@@ -307,7 +308,7 @@ def attention_by_blocks(
     # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
     out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])
     for index in range(batch):
-        is_key = None if is_key_BT is None else is_key_BT[index]
+        is_key = None if is_key_BT is None else is_key_BT[index if len(is_key_BT) > 1 else 0]
         for head in range(heads):
             queries = scaled[index if len(scaled) > 1 else 0, head]
             attended(queries, k_BNTD[index, head], v_BNTV[index, head], is_key, out[index, :, head])

@@ -68,6 +68,16 @@ def test_attention_by_blocks_is_softmax_of_products(dtype: torch.dtype, query_ba
         _assert_close(attention(q, k, v), weights @ v.double(), dtype)
 
 
+@pytest.mark.parametrize("num_keys", [8, 600])
+def test_what_keys_are_there_may_be_said_once_for_all_objects(num_keys: int) -> None:
+    """Objects that share a shape that is filled up have as many keys; 600 keys go by blocks on a CPU."""
+    q, k, v = _random(1, 1, 5, 16), _random(3, 1, num_keys, 16, seed=1), _random(3, 1, num_keys, 8, seed=2)
+    is_key_1T = (torch.arange(num_keys) < num_keys - 3).unsqueeze(0)
+    plain = torch.softmax(q @ k[:, :, :-3].transpose(-1, -2) / 4, dim=-1) @ v[:, :, :-3]
+    for is_key in (is_key_1T, is_key_1T.expand(3, -1)):
+        _assert_close(attention(q, k, v, is_key), plain, torch.float32)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_attention_by_batches_is_softmax_of_products(dtype: torch.dtype) -> None:
     q, k, v = (_random(6, 2, n, 16, seed=n, dtype=dtype) for n in (9, 36, 36))
