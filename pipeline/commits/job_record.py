@@ -199,7 +199,7 @@ def device_in(versions: str) -> str:
 
 def local_files(source: str) -> dict[str, Any]:
     """Size and time of change of the files of weights, by name; empty if they are not on local disk."""
-    path = Path(local_path(source)).expanduser()
+    path = Path(local_path(source))
     if not is_local(source) or not path.exists():
         return {}
     files = sorted(path.iterdir()) if path.is_dir() else [path]

@@ -41,8 +41,8 @@ def resolve_weights(
     source, revision = config.model.checkpoint, config.model.revision
     if (folder := bundled_folder(source)) is not None:
         return Weights(source, None, content_hash(Path(folder)))
-    if is_local(source) and Path(local_path(source)).expanduser().exists():
-        path = Path(local_path(source)).expanduser().absolute()
+    if is_local(source) and Path(local_path(source)).exists():
+        path = Path(local_path(source)).absolute()
         files = local_files(source)
         same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
         return Weights(str(path), None, record.checkpoint["identity"] if record and same else content_hash(path))

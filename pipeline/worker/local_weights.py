@@ -36,7 +36,7 @@ def local_weights(weights: Weights, storage_options: Mapping[str, Any], backoff:
     path = local_path(source)
     if bundled_folder(source) is not None:
         return path
-    if (files := Path(path).expanduser()).exists():
+    if (files := Path(path)).exists():
         if weights.identity.startswith("sha256:"):
             check_unchanged(source, weights.identity, content_hash(files))
         return path

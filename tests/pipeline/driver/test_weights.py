@@ -77,6 +77,7 @@ def test_a_checkpoint_at_a_uri_is_known_by_what_its_store_says() -> None:
     ("checkpoint", "said"),
     [
         ("/no/such/folder", "no such file or folder; give mini, a file, a folder"),
+        ("~a-user-whom-nobody-knows/weights", "no such file or folder; give mini, a file, a folder"),
         ("minni", "no such file or folder; give mini, a file, a folder"),
         ("memory://nothing-here", "there is nothing"),
         ("someone/not-in-the-cache", "neither the Hub nor its cache on this machine has it"),
