@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from model import HubAccess, bundled_folder, cached_weights, is_hub_id, weight_names, weights_snapshot
+from pipeline.errors import ConfigError
 from pipeline.records import Weights
 from pipeline.storage.listing import is_file
 from pipeline.storage.retry import Backoff
@@ -28,7 +29,7 @@ def local_weights(weights: Weights, storage_options: Mapping[str, Any], backoff:
     or a Hub that is busy is asked again, as long as `backoff` says.
 
     Raises `StorageError` if it does not answer in time, an `OSError` of the store or Hub if it refuses, and
-    `ConfigError` if the files have been replaced since the job looked at them.
+    `ConfigError` if the files have been replaced since the job looked at them, or if this machine cannot keep them.
     """
     source = weights.source
     if "://" in source and not is_local(source):
@@ -80,7 +81,13 @@ def _cache_folder() -> Path:
     # An empty variable counts as none. The home is asked for only then: the user of a container may have none.
     given = os.environ.get("XDG_CACHE_HOME")
     cache = (Path(given) if given else Path.home() / ".cache") / "maskmill" / "checkpoints"
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the weights cannot be kept in {cache} ({error.strerror}); set XDG_CACHE_HOME to a folder in which "
+            "workers may write"
+        ) from error
     return cache
 
 

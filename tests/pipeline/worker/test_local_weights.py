@@ -175,6 +175,14 @@ def test_the_cache_needs_no_home_where_it_has_a_place_of_its_own(
     assert Path(local_weights(_at("memory://homeless"), {})).is_relative_to(tmp_path)
 
 
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    fsspec.filesystem("memory").pipe({"/unkept/config.json": b"{}", "/unkept/model.safetensors": b"one"})
+    with pytest.raises(ConfigError, match=r"cannot be kept in .*Not a directory.*set XDG_CACHE_HOME"):
+        local_weights(_at("memory://unkept"), {})
+
+
 def test_an_empty_place_of_the_cache_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
