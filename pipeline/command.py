@@ -231,7 +231,8 @@ def _is_as_typed(word: str, letter_by_letter: Collection[str], options: tuple[st
     key, _, value = word.partition("=")
     if key in letter_by_letter:
         return value != "null"
-    return key.startswith(options) and value[:1] not in ("'", '"', "{", "[") and value.lower() not in _CONSTANTS
+    is_structure = value[:1] in ("'", '"', "{", "[") or "${" in value  # the latter is resolved, as in ${oc.env:KEY}
+    return key.startswith(options) and not is_structure and value.lower() not in _CONSTANTS
 
 
 _CONSTANTS = ("", "null", "true", "false")

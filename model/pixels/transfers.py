@@ -188,8 +188,7 @@ class FrameBuffers:
     def refill(self) -> None:
         """Allocate buffers in place of those whose frames are gone, or free those that are too many."""
         while (num_lacking := self._num_reserved - self._free.qsize() - len(self._waiting)) > 0:
-            buffer = _pinned(self._shape, torch.uint8)
-            if not buffer.is_pinned():
+            if (buffer := self._new()) is None:
                 return  # frames stay where they are
             self._free.put(buffer)
         try:
@@ -219,3 +218,7 @@ class FrameBuffers:
             return self._free.get_nowait()
         except queue.Empty:
             return None
+
+    def _new(self) -> Tensor | None:
+        buffer = _pinned(self._shape, torch.uint8)
+        return buffer if buffer.is_pinned() else None

@@ -38,18 +38,19 @@ class Command:
     ) -> Command:
         """`python -m pipeline.{door}` with these keys, and with `options` as its `storage_options`.
 
-        The command takes texts of the keys `as_typed` letter by letter, so that quotes would be a part of them. Texts
-        of options go through the environment, because the arguments of a process can be read by all users.
+        The command takes texts of the keys `as_typed` letter by letter, so that quotes would be a part of them. Options
+        go through the environment, because the arguments of a process can be read by all users.
         """
         secrets: dict[str, str] = {}
         words = []
         for path, value in _leaves({**keys, "storage_options": options}):
-            if ".storage_options." in f".{path}".replace("to_storage_options", "storage_options") and value:
+            is_option = ".storage_options." in f".{path}".replace("to_storage_options", "storage_options")
+            if is_option and value not in (None, "") and not isinstance(value, bool):
                 name = f"MASKMILL_OPTION_{len(secrets)}"
-                if isinstance(value, str):
-                    secrets[name] = value
-                    words.append(f"{path}=${{oc.env:{name}}}")
-                    continue
+                secrets[name] = str(value)
+                read = f"${{oc.env:{name}}}"
+                words.append(f"{path}={read if isinstance(value, str) else f'${{oc.decode:{read}}}'}")
+                continue
             is_as_it_is = path in as_typed and isinstance(value, str)
             words.append(f"{path}={value if is_as_it_is else _typed(value)}")
         # With -P and without -m, which would put the current folder in front of our own packages.

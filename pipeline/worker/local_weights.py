@@ -98,7 +98,7 @@ def _files(filesystem: Any, path: str) -> tuple[str, list[str]]:
         return path, weight_names(names)
     folder, _, name = path.rpartition("/")
     # Asked for by its name: many web servers give files and list no folders.
-    has_config = filesystem.exists(f"{folder}/config.json")
+    has_config = is_file(filesystem, f"{folder}/config.json")
     return folder, [*(["config.json"] if has_config else []), name]
 
 

@@ -326,7 +326,8 @@ def test_folders_without_a_file_and_names_of_nothing_say_what_to_give(tmp_path: 
         ("[]", "config.json is not a JSON object"),
         ('{"model_type": "sam"}', "model_type is 'sam', expected 'sam2_video': not a SAM 2 model"),
         ('{"model_type": "sam2_video", "num_maskmem": 3}', "num_maskmem is 3, this code supports only 7"),
-        ('{"model_type": "sam2_video", "image_size": null}', r"config.json has a value of another kind than SAM 2's"),
+        ('{"model_type": "sam2_video", "image_size": null}', "image_size is None, this code supports only squares"),
+        ('{"model_type": "sam2_video", "vision_config": 3}', r"config.json has a value of another kind than SAM 2's"),
         ('{"model_type": "sam2_video", "vision_config": "x"}', r"config.json has a value of another kind .*'str'"),
     ],
 )

@@ -85,7 +85,7 @@ def test_secrets_are_no_arguments_of_a_process_and_reach_it_all_the_same(
 
 
 def test_texts_that_look_like_something_else_stay_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"a": "007", "b": "null", "c": "x: y", "d": "${oc.env:HOME}", "e": ""}
+    options = {"a": "007", "b": "null", "c": "x: y", "d": "${oc.env:HOME}", "e": "", "f": 0, "g": [1, "7"], "h": True}
     command = Command.of_maskmill("status", {"output": "o"}, options)
     for name, value in command.environment.items():
         monkeypatch.setenv(name, value)

@@ -91,8 +91,8 @@ def test_a_host_without_memory_for_frames_ends_the_worker_and_finished_videos_ar
 
 @pytest.mark.slow
 def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[str, WorkItem]) -> None:
-    worker.work([items["a"], items["b"]])
-    worker.work([])
+    finish(worker, items["a"])
+    label_unpublished(worker, items["b"])
     worker.stop()
     report = worker.work([items["c"]])
     assert report.returned == (items["c"],)
