@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model.network.config import Sam2Config
 from model.network.kernels import attention, rows_at_a_time, uses_blocks
 from model.network.layers import Constants, Linear, Product, wide
-from model.network.rotary import Order, turn_halves, turn_pairs, turnable
+from model.network.rotary import Order, turn, turn_pairs, turnable
 
 
 def values_to_output(v_proj: nn.Linear, o_proj: nn.Linear) -> Product:
@@ -46,20 +46,10 @@ class SelfAttention(nn.Module):
         return Product(torch.cat((q[0], k[0], v.weight)), torch.cat((q[1], k[1], v.bias)))
 
     def forward(self, x_BLC: Tensor, rope: Tensor, qkv_proj: Product) -> Tensor:
-        qkv = qkv_proj(x_BLC)
-        q, k = _turned_together(qkv[..., : -x_BLC.shape[-1]], rope, x_BLC.shape[-1]).unbind(1)
-        v = qkv[..., -x_BLC.shape[-1] :]
+        qkv, dim = qkv_proj(x_BLC), x_BLC.shape[-1]
+        q, k = turn(qkv[..., :-dim].unflatten(-1, (2, -1)).transpose(1, 2), rope).unbind(1)
+        v = qkv[..., -dim:]
         return attention(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)
-
-
-def _turned_together(projected: Tensor, rope: Tensor, dim: int) -> Tensor:
-    """Turned queries and keys `[B, 2, L, C]` of projections that lie side by side, in their dtype."""
-    if rope.is_complex():
-        return turn_pairs(projected.unflatten(-1, (2, dim)).transpose(1, 2), rope)
-    pairs = projected.unflatten(-1, (2, -1, 2, dim // 2)).transpose(1, 2)
-    if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
-        return turn_halves(pairs, rope).to(projected.dtype).flatten(-2)
-    return turn_halves(pairs, rope, pairs[..., 0, :, :]).flatten(-2)
 
 
 class Memories(NamedTuple):
@@ -101,22 +91,12 @@ class CrossAttention(nn.Module):
     def forward(self, x_BLC: Tensor, memories: Memories, rope: Tensor, products: CrossProducts) -> Tensor:
         """Queries may be of batch 1."""
         memory_BTM, placed_BTM, num_pointer_tokens, is_key_BT = memories
-        q = _queries(products.q(x_BLC), rope, x_BLC.shape[-1]).unsqueeze(1)
+        q = turn(products.q(x_BLC), rope).unsqueeze(1)
         k = keys(placed_BTM, num_pointer_tokens, rope, products.k).unsqueeze(1)
         if uses_blocks(q, k.shape[2]):
             # The values are attended to while they are narrow, at a quarter of the multiplications.
             return products.out(attention(q, k, memory_BTM.unsqueeze(1), is_key_BT).squeeze(1))
         return attention(q, k, products.out(memory_BTM).unsqueeze(1), is_key_BT).squeeze(1)
-
-
-def _queries(projected: Tensor, rope: Tensor, dim: int) -> Tensor:
-    """Turned queries `[B, L, C]` of a `turnable` projection, in its dtype."""
-    if rope.is_complex():
-        return turn_pairs(projected, rope)
-    pairs = projected.unflatten(-1, (-1, 2, dim // 2))
-    if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
-        return turn_halves(pairs, rope).flatten(-2).to(projected.dtype)
-    return turn_halves(pairs, rope, pairs[..., 0, :, :]).flatten(-2)
 
 
 def keys(placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor, k_proj: Product) -> Tensor:
@@ -127,15 +107,12 @@ def keys(placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor, k_proj: Prod
     """
     if rope.is_complex():
         return _keys_in_parts(placed_BTM, num_pointer_tokens, rope, k_proj)
+    projected, dim = k_proj(placed_BTM), 2 * rope.shape[-1]
     num_spatial = placed_BTM.shape[1] - num_pointer_tokens
-    pairs = k_proj(placed_BTM).unflatten(-1, (-1, 2, rope.shape[-1]))
-    spatial = pairs[:, :num_spatial].unflatten(1, (-1, rope.shape[1]))
-    if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
-        turned = turn_halves(spatial, rope).flatten(1, 2).to(pairs.dtype)
-        return torch.cat((turned, pairs[:, num_spatial:, 0]), dim=1).flatten(-2)
-    turn_halves(spatial, rope, spatial[..., 0, :, :])
-    whole: Tensor = pairs[:, :, 0].flatten(-2)
-    return whole
+    turned = turn(projected[:, :num_spatial].unflatten(1, (-1, rope.shape[1])), rope)
+    if projected.shape[-1] > dim and not torch.compiler.is_compiling():
+        return projected[..., :dim]  # turned in place
+    return torch.cat((turned.flatten(1, 2), projected[:, num_spatial:, :dim]), dim=1)
 
 
 def _keys_in_parts(placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor, k_proj: Product) -> Tensor:

@@ -49,6 +49,19 @@ def turnable(layer: nn.Linear, order: Order) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
+def turn(projected: Tensor, rope: Tensor) -> Tensor:
+    """Turned channels `[…, L, C]` of a `turnable` projection, in its dtype, by the table of the same order.
+
+    Of `halves twice` the first C channels are turned in place where no compiler forbids it, and the result is these.
+    """
+    if rope.is_complex():
+        return turn_pairs(projected, rope)
+    pairs = projected.unflatten(-1, (-1, 2, rope.shape[-1]))
+    if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
+        return _turn_halves(pairs, rope).flatten(-2).to(projected.dtype)
+    return _turn_halves(pairs, rope, pairs[..., 0, :, :]).flatten(-2)
+
+
 def turn_pairs(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Tensor:
     """Turns channels `[…, L, C]` in the order `pairs` by the complex table; the result has their dtype, or is `out`."""
     wide = projected.to(rope.dtype.to_real()).unflatten(-1, (-1, 2))
@@ -56,7 +69,7 @@ def turn_pairs(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Te
     return turned.to(projected.dtype) if out is None else out.copy_(turned)
 
 
-def turn_halves(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Tensor:
+def _turn_halves(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Tensor:
     """Turns pairs of channels by the angles of the real table: (even, odd) → (even cos - odd sin, odd cos + even sin).
 
     `projected`, `[…, L, 1 or 2, 2, C / 2]`, has the order `halves` or `halves twice`. The result, `[…, L, 2, C / 2]`,
@@ -66,6 +79,6 @@ def turn_halves(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> T
     cos, sin = rope[0].unsqueeze(1), rope[1:].transpose(0, 1)
     x = projected[..., 0, :, :]
     swapped = projected[..., 1, :, :] if projected.shape[-3] == 2 else x.flip(-2)
-    if out is None or torch.compiler.is_compiling():
+    if out is None:
         return x * cos + swapped * sin
     return torch.addcmul(x * cos, swapped, sin, out=out)  # two launches on a GPU

@@ -46,7 +46,7 @@ def _pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     try:
         return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
     except RuntimeError as error:
-        _tell_of_refusal(str(error).splitlines()[0])
+        _tell_of_refusal(str(error))
         return torch.empty(tuple(shape), dtype=dtype)
 
 
@@ -55,7 +55,7 @@ def _pinned_copy(host: Tensor) -> Tensor:
     try:
         return host.pin_memory()
     except RuntimeError as error:
-        _tell_of_refusal(str(error).splitlines()[0])
+        _tell_of_refusal(str(error))
         return host
 
 
@@ -65,7 +65,7 @@ def _tell_of_refusal(error: str) -> None:
     _log.warning(
         "the host refuses pinned memory (%s): copies to and from the GPU make the host wait; "
         "give the process more, by `ulimit -l` or the memory limit of its container",
-        error,
+        error.partition("\n")[0],
     )
 
 

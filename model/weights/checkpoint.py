@@ -217,7 +217,9 @@ def _assign(model: Sam2Image, tensors: Mapping[str, Tensor], source: str) -> Non
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = [f"missing {name} {list(expected[name])}" for name in sorted(expected.keys() - found.keys())]
     problems += [f"unexpected {name} {list(found[name].shape)}" for name in sorted(found.keys() - expected.keys())]
-    problems += [f"{name} is of {t.dtype}, expected floating point" for name, t in found.items() if not _is_float(t)]
+    # Weights that were quantized are other numbers, which only their library knows.
+    whole = {name: t.dtype for name, t in found.items() if not t.is_floating_point()}
+    problems += [f"{name} is of {dtype}, expected floating point" for name, dtype in whole.items()]
     problems += [
         f"{name} has shape {list(found[name].shape)}, expected {list(shape)}"
         for name, shape in sorted(expected.items())
@@ -234,11 +236,6 @@ def _assign(model: Sam2Image, tensors: Mapping[str, Tensor], source: str) -> Non
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
     model.load_state_dict(copies, strict=True, assign=True)
     model.requires_grad_(False)
-
-
-def _is_float(tensor: Tensor) -> bool:
-    """Whether these may be weights. Weights that were quantized are other numbers, which only their library knows."""
-    return tensor.is_floating_point()
 
 
 def has_file(folder: str, name: str) -> bool:
