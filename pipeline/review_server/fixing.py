@@ -28,6 +28,7 @@ from starlette.routing import Route
 from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, StorageError, WasClosed
 from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
 from pipeline.review_server.bounded import Bounded
+from pipeline.review_server.once import Once
 from pipeline.review_server.saying import MOST_LETTERS, Speaker, seconds_of, text_of
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.verdict_book import ChangedMeanwhile
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 Body = Mapping[str, Any]
 _PLAIN = ("hide", "clear", "undo", "restart")
-_REMEMBERED = 1000  # answers of `save`
+_REMEMBERED = 1000  # ids of splits
 _FORWARD = "This job walks forward only (propagate.direction): its next run makes no masks backward from here."
 _EXPECTED = (NotInJob, StorageError, ConfigError, InputError, ValueError)  # `CannotMend` is a `ValueError`
 
@@ -70,10 +71,8 @@ class Fixing:
         self._speaker = Speaker(state)
         self._made = mender
         self._making = threading.Lock()
-        self._answers: Bounded[str, dict[str, Any]] = Bounded(_REMEMBERED)
+        self._once = Once()
         self._claimed: Bounded[str, int] = Bounded(_REMEMBERED)
-        # By `once`, so that what is sent again waits for what was sent first.
-        self._saving = [threading.Lock() for _ in range(16)]
 
     @property
     def _mender(self) -> Mender:
@@ -116,10 +115,7 @@ class Fixing:
     def save(self, body: Body) -> dict[str, Any]:
         """Write what is seen, and the verdict `fix`, once. A split gets an id for the track that begins here."""
         once = text_of(body, "once", 100)
-        if not once:
-            return self._save(body, once)
-        with self._saving[hash(once) % len(self._saving)]:
-            return self._answers.get(once) or self._answers.put(once, self._save(body, once))
+        return self._once.answer(once, lambda: self._save(body, once))
 
     def _save(self, body: Body, once: str) -> dict[str, Any]:
         from pipeline.mending.saving import SavedBy, save_correction

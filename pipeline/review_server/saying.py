@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pipeline.errors import InputError, StorageError
 from pipeline.review_server.answers import ReviewError
 from pipeline.review_server.bounded import Bounded
+from pipeline.review_server.once import Answer, Once
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.state import ReviewState, unknown_track
 from pipeline.review_server.track_list import VERDICTS
@@ -22,8 +22,6 @@ _MOST_NAME = 100
 _REMEMBERED = 10_000
 _FRESH_SECONDS = 1.0  # between two looks for other labels while verdicts are said
 
-Answer = dict[str, Any]
-
 
 class Speaker:
     """Writes verdicts of the page, each once: the page sends one again where it has not heard that it was saved.
@@ -34,10 +32,8 @@ class Speaker:
 
     def __init__(self, state: ReviewState) -> None:
         self._state = state
-        self._answers: Bounded[str, Answer] = Bounded(_REMEMBERED)
+        self._once = Once()
         self._doubted: Bounded[str, bool] = Bounded(_REMEMBERED)  # the store gave no answer, and may have taken them
-        # Two pages of one browser may send the same verdict in one moment. By its id the second waits for the first.
-        self._saying = [threading.Lock() for _ in range(64)]
 
     def say(self, body: Mapping[str, Any]) -> Answer:
         """Write a verdict, and say what it replaced and whether it is of earlier labels.
@@ -45,14 +41,12 @@ class Speaker:
         Raises `ReviewError`: of status 400 for a body that says nonsense, 503 where the store did not take it.
         """
         once = text_of(body, "id", 100)
-        if not once:
-            return self._said(body, "")
-        with self._saying[hash(once) % len(self._saying)]:
-            found = self._answers.get(once) or self._said_before(body, once) or self._said(body, once)
-            return self._answers.put(once, found)
+        return self._once.answer(once, lambda: self._said_before(body, once) or self._said(body, once))
 
     def _said_before(self, body: Mapping[str, Any], once: str) -> Answer | None:
-        """The answer for a verdict that is written already; None if it is not."""
+        """The answer for a verdict that is written already; None if it is not, or has no id."""
+        if not once:
+            return None
         key = key_of(body)
         if self._doubted.get(once):
             try:
