@@ -128,6 +128,7 @@ class JobStorage:
         def find(fs: fsspec.AbstractFileSystem, full: str) -> list[Stored]:
             fs.invalidate_cache(full)
             try:
+                self._check_readable(full)
                 narrowed = {"prefix": stem} if stem and scheme_of(self.uri).narrows_listings else {}
                 found = fs.find(full, maxdepth=1, detail=True, **narrowed)
             except FileNotFoundError:
@@ -144,6 +145,7 @@ class JobStorage:
         def find(fs: fsspec.AbstractFileSystem, full: str) -> list[str]:
             fs.invalidate_cache(full)
             try:
+                self._check_readable(full)
                 found = sorted(name for name in fs.find(full) if name.startswith(f"{full}/"))
             except FileNotFoundError:
                 return []
@@ -220,7 +222,7 @@ class JobStorage:
         def write(fs: fsspec.AbstractFileSystem, full: str) -> None:
             if self.single_driver:
                 # Nobody to race with, and the disk may have no hard links, the server no conditions.
-                if fs.exists(full):
+                if _is_there(fs, full):
                     raise FileExistsError(full)
                 self._replace(fs, full, data)
             elif self.is_local:
@@ -380,6 +382,12 @@ class JobStorage:
                 self._check_folder(Path(self._root))
         return self._opened
 
+    def _check_readable(self, full: str) -> None:
+        """Raises `OSError` for a folder on disk that cannot be listed: a walk leaves out what it may not read."""
+        if self.is_local:
+            with contextlib.suppress(NotADirectoryError):
+                os.scandir(full).close()
+
     def _check_folder(self, root: Path) -> None:
         """Raises `UnusableStore` if the place on disk is a file, or lies below one."""
         found = next((place for place in (root, *root.absolute().parents) if place.is_file()), None)
@@ -427,3 +435,12 @@ class JobStorage:
         except AlreadyExists:
             return True
         return False
+
+
+def _is_there(fs: fsspec.AbstractFileSystem, full: str) -> bool:
+    """Whether there is an object. fsspec's `exists` says no while a store does not answer."""
+    try:
+        fs.info(full)
+    except FileNotFoundError:
+        return False
+    return True

@@ -22,6 +22,7 @@ from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
 from pipeline.storage.schemes import ARCHIVES, WEB_SCHEMES, Place, problem_of_password, scheme_name, scheme_of
+from pipeline.storage.walks import let_walks_fail
 
 StorageOptions = Mapping[str, Any]
 
@@ -56,8 +57,8 @@ def open_filesystem(
     `storage_options` are for the job's store. Options for one scheme stand under its name (`{"https": {…}}`); local
     files, HTTP and memory get no others. `web_client` makes the session that speaks to web servers.
 
-    `url_to_fs` alone is not enough: s3fs serves listings from a cache, and s3fs and botocore each retry by themselves,
-    so that a server that hangs holds a request for many minutes.
+    `url_to_fs` alone is not enough: s3fs serves listings from a cache, s3fs and botocore each retry by themselves, so
+    that a server that hangs holds a request for many minutes, and a folder that is not listed counts as empty.
 
     Raises `UnknownScheme` where nothing is installed for a scheme, and `ValueError` for one that would read other files
     than the URI names, or for a password before a bucket.
@@ -67,7 +68,9 @@ def open_filesystem(
     options = _options_of(uri, storage_options or {})
     for name, default in deepcopy(dict(scheme.options)).items():  # because botocore writes into what it is given
         options[name] = {**default, **options.get(name, {})} if isinstance(default, Mapping) else default
-    if scheme.place is not Place.DISK:
+    if scheme.place is Place.DISK:
+        options["of"] = "maskmill"  # an instance of our own: fsspec would share it with other programs of this process
+    else:
         options.setdefault("use_listings_cache", False)
     if web_client is not None and scheme.place is Place.WEB:
         options["get_client"] = web_client
@@ -82,6 +85,7 @@ def open_filesystem(
         raise UnknownScheme(f"{scheme_name(uri)}:// cannot be opened ({error}): {remedy}") from error
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1
+    let_walks_fail(filesystem)
     return filesystem, str(path)
 
 

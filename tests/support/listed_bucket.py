@@ -22,11 +22,15 @@ _PAGE = 1000
 
 @dataclass
 class ListedBucket:
-    """Keys with the second of their last change and an ETag each. A context manager that serves them at `endpoint`."""
+    """Keys with the second of their last change and an ETag each. A context manager that serves them at `endpoint`.
+
+    The next listing of each `throttled` prefix is answered "slow down".
+    """
 
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
     after: list[str] = field(default_factory=list)
+    throttled: set[str] = field(default_factory=set)
     endpoint: str = ""
 
     def put(self, key: str, changed_at: int, tag: str = "0") -> None:
@@ -43,16 +47,22 @@ class ListedBucket:
         begin = asked.get("continuation-token") or asked.get("start-after") or ""
         if "start-after" in asked:
             self.after.append(begin)
-        keys = sorted(key for key in self.files if key.startswith(asked.get("prefix", "")))
+        prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
+        keys = sorted({_listed(key, prefix, delimiter) for key in self.files if key.startswith(prefix)})
         first = bisect_right(keys, begin)
         some = keys[first : first + min(_PAGE, int(asked.get("max-keys", _PAGE)))]
         is_cut = first + len(some) < len(keys)
-        rows = "".join(f"<Contents><Key>{escape(key)}</Key>{self._facts(key)}</Contents>" for key in some)
+        rows = "".join(self._row(key) for key in some)
         more = f"<NextContinuationToken>{escape(some[-1])}</NextContinuationToken>" if is_cut else ""
         return (
             f"<ListBucketResult><Name>{BUCKET}</Name><KeyCount>{len(some)}</KeyCount>"
             f"<IsTruncated>{str(is_cut).lower()}</IsTruncated>{more}{rows}</ListBucketResult>"
         )
+
+    def _row(self, key: str) -> str:
+        if key not in self.files:
+            return f"<CommonPrefixes><Prefix>{escape(key)}</Prefix></CommonPrefixes>"
+        return f"<Contents><Key>{escape(key)}</Key>{self._facts(key)}</Contents>"
 
     def _facts(self, key: str) -> str:
         changed_at, tag = self.files[key]
@@ -76,8 +86,13 @@ class ListedBucket:
             def do_GET(self) -> None:
                 asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
                 bucket.requests["LIST" if "list-type" in asked else "GET"] += 1
-                content = bucket.page(asked) if "list-type" in asked else "<Error><Code>NoSuchKey</Code></Error>"
-                self.send_response_only(200 if "list-type" in asked else 404)
+                status, content = 404, "<Error><Code>NoSuchKey</Code></Error>"
+                if "list-type" in asked and asked.get("prefix", "") in bucket.throttled:
+                    bucket.throttled.remove(asked.get("prefix", ""))
+                    status, content = 503, "<Error><Code>SlowDown</Code></Error>"
+                elif "list-type" in asked:
+                    status, content = 200, bucket.page(asked)
+                self.send_response_only(status)
                 self.send_header("Content-Length", str(len(content.encode())))
                 self.end_headers()
                 self.wfile.write(content.encode())
@@ -104,3 +119,9 @@ class ListedBucket:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _listed(key: str, prefix: str, delimiter: str) -> str:
+    """A key, or the folder below a prefix in which it lies."""
+    below = key[len(prefix) :]
+    return f"{prefix}{below.partition(delimiter)[0]}{delimiter}" if delimiter and delimiter in below else key

@@ -137,7 +137,7 @@ def test_storage_options_reach_the_stores_that_they_are_for() -> None:
     assert seen["smb://bucket/a"] == own | fresh
     assert seen["https://host/a"] == {"timeout": 3} | fresh
     assert seen["http://host/a"] == seen["memory://a"] == fresh
-    assert seen["/a"] == {}
+    assert seen["/a"] == {"of": "maskmill"}  # none of the user's
 
 
 @pytest.mark.parametrize(("named", "uri"), [("az", "abfs://c/a"), ("abfs", "az://c/a"), ("gcs", "gs://b/a")])
