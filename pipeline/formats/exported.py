@@ -9,32 +9,63 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.errors import describe
+from pipeline.errors import InputError, describe
 from pipeline.formats.folder import MANIFEST, VIDEOS
 from pipeline.formats.json_stream import json_lines
 from pipeline.formats.label import Label, LabelFrame, ObjectKey, ReadOptions, number_in_name
 from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.label_videos import stem_of
 from pipeline.formats.writers.xml_text import storable
 
 _OBJECTS = "objects.csv"
 _IN_FOLDERS_OF_SPLITS = ("mots", "png", "sa_v")
 """Formats whose readers take the folder of a split for a part of the video's name, unless it has a usual name."""
+_NAMED_AFTER_FILES = ("cvat_images", "cvat_video", "label_studio")
+"""Formats of programs that call a video after its file."""
 
 
-@dataclass(frozen=True)
+class _Added:
+    """Objects that others have added to a video. None of them gets an id that an object of the job has.
+
+    Programs number what people add without regard to the job: a third track of CVAT is track 2, whatever objects there
+    are. A whole number that is free stays the id. All ids are numbers, because texts would have all objects of the
+    video numbered anew.
+    """
+
+    def __init__(self, taken: Iterable[int]) -> None:
+        self._taken = set(taken)
+        self._ids: dict[ObjectKey, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def id_of(self, key: ObjectKey) -> int:
+        """The id of the object with this key, the same each time."""
+        if key not in self._ids:
+            is_free = isinstance(key, int) and key not in self._taken
+            number = key if isinstance(key, int) and is_free else max(self._taken, default=0) + 1
+            self._taken.add(number)
+            self._ids[key] = number
+        return self._ids[key]
+
+
+@dataclass
 class _Video:
     """A video of an export: its id, and of each object by its key in the format the id and the category.
 
-    The format calls frame 0 of the job `first_frame`, where it counts from the start of the file.
+    The format calls frame 0 of the job `first_frame`, where it counts from the start of the file. `has_come_back`: a
+    label of one of these objects was read.
     """
 
     video_id: str
     objects: dict[ObjectKey, tuple[int, str | None]]
+    added: _Added
     first_frame: int = 0
+    has_come_back: bool = field(default=False, init=False)
 
     def frame(self, frame: LabelFrame) -> LabelFrame:
         """A frame of the format as the job counts it. The pictures of an export are called as its frames."""
@@ -46,7 +77,8 @@ class _Video:
 def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:
     """The labels as the job calls them, if `files` are an export of maskmill or lie in one; else as they are.
 
-    A video or an object that was added since keeps the name that it has in the format.
+    A video that was added since keeps the name that it has in the format, and so does an object whose number no object
+    of the job has. Raises `InputError` where CVAT has dropped what says which tracks are which objects.
     """
     export = _export_of(files)
     if export is None:
@@ -59,20 +91,40 @@ def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_nam
             yield label
             continue
         key, category = label.object_key, label.category
-        if key is not None and key in video.objects:
+        if key is not None and key not in video.objects:
+            key = video.added.id_of(key)
+        elif key is not None:
+            video.has_come_back = True
             key, of_object = video.objects[key]
             # Texts of MOTS have numbers of classes alone, and the number of an object says its class already.
             is_told = category and category != storable(of_object or "") and format_name != "mots"
             category = category if is_told else of_object
         frame = video.frame(label.frame)
         yield replace(label, video=video.video_id, frame=frame, object_key=key, category=category)
+    if format_name == "cvat_video":
+        _check_came_back(files, videos.values())
+
+
+def _check_came_back(files: LabelFiles, videos: Iterable[_Video]) -> None:
+    """Raises `InputError` for a video whose tracks all have no `object_id`: their numbers are those of CVAT."""
+    for video in videos:
+        if len(video.added) and not video.has_come_back:
+            raise InputError(
+                f"{files.shown}: no track of video {video.video_id!r} says by the attribute object_id which object of "
+                "the job it is: CVAT drops an attribute that the label of the task does not have. Give the labels the "
+                "attribute object_id (a text), upload the export there once more and correct that; or, if all tracks "
+                "are new, read the file from outside the folder of the export"
+            )
 
 
 def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions) -> ReadOptions:
     """The options, with what an export of maskmill says of itself and its files do not.
 
     Texts of MOTS may be of videos in which nothing shows on the first frame, so that they do not tell its number.
+    Numbers of tracks of CVAT are CVAT's own.
     """
+    if format_name in ("cvat_images", "cvat_video"):
+        return replace(options, are_objects_told=_export_of(files) is not None)
     if format_name != "mots" or options.first_frame is not None or (export := _export_of(files)) is None:
         return options
     first = {"kitti": 0, "mots_challenge": 1}.get(_options(export).get("variant", ""))
@@ -93,11 +145,14 @@ def _video_of(label: Label, videos: Mapping[str, _Video], format_name: str) -> _
         names.append(posixpath.basename(label.video))
     if format_name == "yolo_seg":
         names = [posixpath.splitext(label.frame.file_name or "")[0].rpartition("_")[0]]
+    if format_name in _NAMED_AFTER_FILES:
+        names.append(stem_of(label.video))
     return next((videos[name] for name in names if name in videos), None)
 
 
 def _videos(files: LabelFiles, format_name: str, *, has_pictures: bool) -> dict[str, _Video]:
     found: dict[str, _Video] = {}
+    of_files: dict[str, list[_Video]] = {}
     options = _options(files)
     key_of = _KEYS.get(format_name, _own_id)
     if format_name in ("sa_v", "png") and has_pictures:
@@ -110,13 +165,20 @@ def _videos(files: LabelFiles, format_name: str, *, has_pictures: bool) -> dict[
             _check_frames(files, record, options)
             try:
                 objects = {key_of(one): (one["object_id"], one["category"]) for one in record["objects"]}
-                video = _Video(record["video_id"], objects, _first_frame(record, format_name))
+                if format_name == "cvat_images":  # CVAT drops an attribute that a label lacks, and keeps groups
+                    objects |= {f"group {one['id']}": objects[key_of(one)] for one in record["objects"]}
+                added = _Added(object_id for object_id, _ in objects.values())
+                video = _Video(record["video_id"], objects, added, _first_frame(record, format_name))
                 found |= dict.fromkeys((record["name"], record["video_id"], storable(record["video_id"])), video)
+                for name in {stem_of(record["video_id"]), stem_of(record["uri"] or "")}:
+                    of_files.setdefault(name, []).append(video)
             except (ValueError, KeyError, TypeError) as error:
                 what = f"line {entry.number} is not as the export wrote it ({describe(error)}); export again"
                 raise files.fault(VIDEOS, what) from error
     if format_name == "mots" and _OBJECTS in files.names:
         _add_numbers_of_mots(found, files)
+    if format_name in _NAMED_AFTER_FILES:  # several videos may have files of one name
+        found = {name: alike[0] for name, alike in of_files.items() if name and len(alike) == 1} | found
     return found
 
 

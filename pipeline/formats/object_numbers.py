@@ -18,8 +18,8 @@ _NUMBER = re.compile(r"(\d+)")
 def ids_of_objects(object_keys: Sequence[tuple[int, ObjectKey]]) -> Int64Array:
     """The id of each object within its video.
 
-    Where all keys of a video are whole numbers from 0, they are the ids. Else the keys count from 1 in their natural
-    order, so that `cup 2` comes before `cup 10`.
+    Where all keys of a video are whole numbers, they are the ids, below 0 too, as a job may have them. Else the keys
+    count from 1 in their natural order, so that `cup 2` comes before `cup 10`.
     """
     ids = np.zeros(len(object_keys), dtype=np.int64)
     by_video: dict[int, list[int]] = {}
@@ -27,7 +27,7 @@ def ids_of_objects(object_keys: Sequence[tuple[int, ObjectKey]]) -> Int64Array:
         by_video.setdefault(video, []).append(number)
     for numbers in by_video.values():
         keys = [object_keys[number][1] for number in numbers]
-        if all(isinstance(key, int) and 0 <= key <= _MOST for key in keys):
+        if all(isinstance(key, int) and -_MOST <= key <= _MOST for key in keys):
             ids[numbers] = keys
             continue
         ranked = sorted(numbers, key=lambda number: _natural(object_keys[number][1]))

@@ -44,7 +44,8 @@ class Thing:
 class CvatTask:
     """See the module. `segments` are first frames of its jobs; with `job` the export is that of a job of these frames.
 
-    `labels` are those of `labels.json`; `frames` are names of images by number, none for a video."""
+    `labels` are those of `labels.json`; `frames` are names of images by number, none for a video, whose file is
+    `source`."""
 
     labels: list[dict[str, Any]]
     size_hw: tuple[int, int]
@@ -55,6 +56,7 @@ class CvatTask:
     assignee: str = ""
     segments: tuple[int, ...] = (0,)
     job: tuple[int, int] | None = None
+    source: str = ""
 
     @staticmethod
     def of(labels: Path, annotations: Path) -> CvatTask:
@@ -138,7 +140,8 @@ class CvatTask:
         return {name: given.get(name, usual) for name, usual in known.items()}
 
     def _write_meta(self, root: ET.Element) -> None:
-        task = ET.SubElement(ET.SubElement(root, "meta"), "task" if self.job is None else "job")
+        meta = ET.SubElement(root, "meta")
+        task = ET.SubElement(meta, "task" if self.job is None else "job")
         said = {"id": "7", "name": "a name of my own", "size": str(self.stop_frame + 1), "overlap": "0"}
         said |= {"mode": "annotation" if self.frames else "interpolation", "updated": self.updated}
         first, last = (0, self.stop_frame) if self.job is None else self.job
@@ -155,6 +158,8 @@ class CvatTask:
             size = ET.SubElement(task, "original_size")
             ET.SubElement(size, "width").text = str(self.size_hw[1])
             ET.SubElement(size, "height").text = str(self.size_hw[0])
+        if self.source:
+            ET.SubElement(meta, "source").text = self.source
 
     def _write_track(self, root: ET.Element, number: int, thing: Thing) -> None:
         from cvat_sdk import models

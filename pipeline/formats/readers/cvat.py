@@ -74,6 +74,7 @@ class _Reader:
         self._task = CvatTask(size_hw=self._size_hw)
         self._tasks: dict[str | None, CvatTask] = {}
         self._first_frame = options.first_frame or 0
+        self._are_objects_told = options.are_objects_told
 
     def read(self, file: BinaryIO) -> Iterator[Label]:
         depth = 0
@@ -115,7 +116,7 @@ class _Reader:
         return task.named or without_outer_folders(self._folder)
 
     def _track(self, track: ElementTree.Element) -> Iterator[Label]:
-        key, category = _key(track), track.get("label")
+        key, category = self._key(track), track.get("label")
         task = self._task_of(track, f"{self._shown}, track {key}")
         by_frame: dict[int, list[ElementTree.Element]] = {}
         for element in track:
@@ -153,7 +154,7 @@ class _Reader:
         if task.offset and (of_film := _OF_FILM.fullmatch(name)):  # images have names of their own
             frame = LabelFrame(int(of_film[1]) - task.offset - self._first_frame)
         elements = [element for element in image if element.tag in _SHAPES]
-        for number, (key, group) in enumerate(_by_group(elements)):
+        for number, (key, group) in enumerate(self._by_group(elements)):
             try:
                 shape = _shape(group, size_hw)
             except ValueError as error:
@@ -163,37 +164,40 @@ class _Reader:
         if not elements:
             yield Label(folder or self._video_of(task), frame, None, None, place=place)
 
+    def _by_group(
+        self, elements: list[ElementTree.Element]
+    ) -> Iterator[tuple[ObjectKey | None, list[ElementTree.Element]]]:
+        """Shapes of a picture by object: those of one group are one; others are objects by themselves.
 
-def _by_group(elements: list[ElementTree.Element]) -> Iterator[tuple[ObjectKey | None, list[ElementTree.Element]]]:
-    """Shapes of a picture by object: those of one group are one; others are objects by themselves.
+        Shapes of a group with several labels, as a head and a body, are no parts of one thing. They stay apart and keep
+        the key, so that whoever reads them tells that an object is on a frame twice.
+        """
+        groups: dict[tuple[ObjectKey, str | None], list[ElementTree.Element]] = {}
+        for element in elements:
+            key = self._object_of(element)
+            if key is None:
+                yield None, [element]
+            else:
+                groups.setdefault((key, element.get("label")), []).append(element)
+        for (key, _), group in groups.items():
+            yield key, group
 
-    Shapes of a group with several labels, as a head and a body, are no parts of one thing. They stay apart and keep the
-    key, so that whoever reads them tells that an object is on a frame twice.
-    """
-    groups: dict[tuple[ObjectKey, str | None], list[ElementTree.Element]] = {}
-    for element in elements:
-        key = _object_of(element)
-        if key is None:
-            yield None, [element]
-        else:
-            groups.setdefault((key, element.get("label")), []).append(element)
-    for (key, _), group in groups.items():
-        yield key, group
+    def _object_of(self, element: ElementTree.Element) -> ObjectKey | None:
+        for attribute in element.iter("attribute"):
+            if attribute.get("name") in ("track_id", "object_id", "instance_id") and attribute.text:
+                return _number_or_text(attribute.text)
+        group = element.get("group_id", "0")
+        if not group.isdecimal() or group == "0":
+            return None
+        return f"group {group}" if self._are_objects_told else int(group)
 
-
-def _object_of(element: ElementTree.Element) -> ObjectKey | None:
-    for attribute in element.iter("attribute"):
-        if attribute.get("name") in ("track_id", "object_id", "instance_id") and attribute.text:
-            return _number_or_text(attribute.text)
-    group = element.get("group_id", "0")
-    return int(group) if group.isdecimal() and group != "0" else None
-
-
-def _key(track: ElementTree.Element) -> ObjectKey:
-    """The attribute `object_id` of a track, if somebody gave it one, else its id."""
-    told = track.find(".//attribute[@name='object_id']")
-    key = (None if told is None else told.text) or track.get("id") or ""
-    return _number_or_text(key)
+    def _key(self, track: ElementTree.Element) -> ObjectKey:
+        """The attribute `object_id` of a track, if somebody gave it one, else its id."""
+        told = track.find(".//attribute[@name='object_id']")
+        if told is not None and told.text:
+            return _number_or_text(told.text)
+        track_id = track.get("id") or ""
+        return f"track {track_id}" if self._are_objects_told else _number_or_text(track_id)
 
 
 def _number_or_text(key: str) -> ObjectKey:

@@ -2,7 +2,8 @@
 
 A rectangle is in percent of the frame and its frames count from 1. Only items of `sequence` were set by somebody; what
 lies between two of them is interpolated there, and is not read. `enabled: false` ends the track at its item, which is
-the last to show it. Tasks of our own exports say in `meta` what number the job's frame 0 has, where that is not 1.
+the last to show it. Tasks of our own exports say in `meta` which video it is, and what number the job's frame 0 has,
+where that is not 1.
 Source: labelstud.io/tags/video, `label_studio_sdk` `postprocessing/video.py`.
 """
 
@@ -55,10 +56,17 @@ def _first_frame(task: Mapping[str, Any]) -> int:
     return told if isinstance(told, int) else _FIRST_FRAME
 
 
+def _id_of_video(task: Mapping[str, Any]) -> str:
+    """The id of the video, of which tasks of our own exports say it; empty for tasks of others."""
+    meta = task.get("meta")
+    told = meta.get("video_id") if isinstance(meta, Mapping) else None
+    return told if isinstance(told, str) else ""
+
+
 def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
     if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
         raise InputError(f"{shown}: it has no data with the address of a video; export as JSON, not JSON-MIN")
-    video = _video_of(task["data"])
+    video = _id_of_video(task) or _video_of(task["data"])
     first = _first_frame(task) if first is None else first
     score = None
     given = _annotations(task, shown)
