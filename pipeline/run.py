@@ -37,7 +37,7 @@ All other keys, with their defaults. A job file has the same keys; null means: n
 --help, -h        prints this and ends
 
 From another shell, python -m pipeline.status output=… tells how a job stands, and python -m pipeline.compact output=…
-merges its small files. README.md says what the tables hold and how to read them.
+merges its small files. docs/job.md says what the tables hold and how to read them.
 
 The same command again goes on where a job was stopped. Exit codes:
 {exit_codes}

@@ -1,4 +1,4 @@
-"""What a key says about itself, and that help, README, conf/ and the checks say the same."""
+"""What a key says about itself, and that help, docs/job.md, conf/ and the checks say the same."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_help_lists_every_key_with_its_default_its_values_and_its_sentence() -> 
         assert f"{key.path}={key.default} {key.allowed} {' '.join(key.sentence.split())}" in said
 
 
-def test_readme_names_keys_that_there_are_with_all_their_choices() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Keys")[2].partition("\n## ")[0]
+def test_the_page_of_jobs_names_keys_that_there_are_with_all_their_choices() -> None:
+    text = (ROOT / "docs/job.md").read_text(encoding="utf-8").partition("## Keys")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| (`.+`) \| (.+) \|$", text, flags=re.MULTILINE))
     named = {
         name: set(re.findall(r"`([^`]+)`", row)) for key, row in rows.items() for name in re.findall(r"`(.+?)`", key)
