@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import InputError, describe
-from pipeline.formats.folder import MANIFEST, VIDEOS
+from pipeline.formats.folder import MANIFEST, UNFINISHED, VIDEOS
 from pipeline.formats.json_stream import json_lines
 from pipeline.formats.label import Label, LabelFrame, ObjectKey, ReadOptions, number_in_name
 from pipeline.formats.label_files import LabelFiles
@@ -135,7 +135,20 @@ def _export_of(files: LabelFiles) -> LabelFiles | None:
     """The export that files are or lie in; None if they are of others."""
     if files.is_folder and VIDEOS in files.names:
         return files
-    return files.above(VIDEOS, (MANIFEST, VIDEOS, _OBJECTS))
+    return files.above((VIDEOS,), (MANIFEST, VIDEOS, _OBJECTS))
+
+
+def check_is_whole(files: LabelFiles) -> None:
+    """Raises `InputError` for files of an export that is not whole: some are missing, and nothing tells the names."""
+    marks = (MANIFEST, UNFINISHED)
+    folder: LabelFiles | None = files
+    if not files.is_folder or not set(marks) & set(files.names):
+        folder = files.above(marks, marks)
+    if folder is not None and UNFINISHED in folder.names and MANIFEST not in folder.names:
+        raise InputError(
+            f"{files.key}: {files.shown} is of an export that is not whole, because it is still being written or was "
+            "killed: run the same pipeline.export again, which goes on with it"
+        )
 
 
 def _video_of(label: Label, videos: Mapping[str, _Video], format_name: str) -> _Video | None:

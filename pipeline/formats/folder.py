@@ -38,7 +38,9 @@ VERSION = 1
 
 MANIFEST = "manifest.json"
 VIDEOS = "manifest_videos.jsonl"
-_EXPORT = f"{PARTS}/export.json"
+UNFINISHED = f"{PARTS}/export.json"
+"""What is being exported: it is there until the manifest is."""
+
 _NAMES, _NAME = f"{PARTS}/names", ".name"
 _BYTES_IN_MEMORY = 8 << 20
 _READ_BYTES = 4 << 20
@@ -137,14 +139,14 @@ class ExportFolder:
                     self.clear()
                 else:
                     document = {"version": VERSION, "identity": identity}
-                    self.storage.replace(_EXPORT, json.dumps(document, indent=2).encode())
+                    self.storage.replace(UNFINISHED, json.dumps(document, indent=2).encode())
                 yield Taken(found.is_whole, at_work.check)
         finally:
             self.storage.delete_empty_folders(PARTS)
 
     def check_is_ours(self) -> None:
         """Raises `ConfigError` if another export has taken the folder: this process was silent for too long."""
-        for name in (_EXPORT, MANIFEST):
+        for name in (UNFINISHED, MANIFEST):
             written = self._document(name)
             if written is None:
                 continue
@@ -161,7 +163,7 @@ class ExportFolder:
         What parts keep is listed first: parts that come after that belong to a document which is read later.
         """
         remains = self._remains()
-        for name in (MANIFEST, _EXPORT):
+        for name in (MANIFEST, UNFINISHED):
             written = self._document(name)
             if written is None:
                 continue
@@ -205,7 +207,7 @@ class ExportFolder:
     def parts_done(self) -> Written:
         """What is written so far, as the marks of the parts say."""
         markers = [one.path for one in self.storage.listing(PARTS) if one.path.endswith(".json")]
-        markers = [path for path in markers if path != _EXPORT]
+        markers = [path for path in markers if path != UNFINISHED]
         found = Written()
         for first in range(0, len(markers), _MARKS_AT_A_TIME):
             some = markers[first : first + _MARKS_AT_A_TIME]

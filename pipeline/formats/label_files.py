@@ -64,8 +64,8 @@ class LabelFiles:
         filesystem, path = open_filesystem(self.uri, self.storage_options)
         return True, path, tuple(name for name in among if filesystem.exists(f"{path.rstrip('/')}/{name}"))
 
-    def above(self, mark: str, among: Sequence[str]) -> LabelFiles | None:
-        """The nearest folder above, up to four, that holds a file called `mark`; of its files those that are `among`.
+    def above(self, marks: Sequence[str], among: Sequence[str]) -> LabelFiles | None:
+        """The nearest folder above, up to four, that holds one of the `marks`; of its files those that are `among`.
 
         None if there is none, and for a web server, which is not asked for what nobody named.
         """
@@ -77,7 +77,7 @@ class LabelFiles:
             if not uri or uri.endswith(("/", ":")):
                 return None
             try:
-                if LabelFiles(uri, self.storage_options, self._policy, self.key, [mark]).names:
+                if LabelFiles(uri, self.storage_options, self._policy, self.key, marks).names:
                     return LabelFiles(uri, self.storage_options, self._policy, self.key, among)
             except InputError:  # what nobody named need not be readable
                 return None

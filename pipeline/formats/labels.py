@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import InputError, describe
-from pipeline.formats.exported import options_of_export, with_names_of_the_job
+from pipeline.formats.exported import check_is_whole, options_of_export, with_names_of_the_job
 from pipeline.formats.guess import format_of
 from pipeline.formats.label import Label, ReadOptions
 from pipeline.formats.label_files import LabelFiles
@@ -82,6 +82,7 @@ def read_labels(
         raise InputError(f"format={format_name}: allowed are {AUTO}, {', '.join(FORMATS)}")
     options = options or ReadOptions()
     files = LabelFiles(uri, options.storage_options, key=key)
+    check_is_whole(files)
     if format_name == AUTO:
         format_name = format_of(files, FORMATS)
     if format_name not in FORMATS:
