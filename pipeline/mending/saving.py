@@ -19,7 +19,8 @@ class SavedBy:
     """Who saves, what the labels were that they saw (`finished_at` of the video), and how long it took them.
 
     `category` is what the object is, where it is added or said anew. `comment` and `is_audit` are the verdict's: the
-    second says that the queue had drawn the track by lot. `at` is when it is saved.
+    second says that the queue had drawn the track by lot. `at` is when it is saved. By `said_id` a page sends it once
+    more where it has heard no answer.
     """
 
     reviewer: str
@@ -28,6 +29,7 @@ class SavedBy:
     category: str | None = None
     comment: str | None = None
     is_audit: bool | None = None
+    said_id: str | None = None
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -50,22 +52,32 @@ def save_correction(
     rle = _checked_rle(storage, correction, split_into)
     rows = _rows(correction, rle, by, split_into)
     path = write_corrections(storage, rows)
-    correction.note_saved()
-    if split_into is not None:
-        correction.split_into = split_into, correction.seen
-    if correction.is_of_a_track:
-        verdict = _common(correction, by) | {
-            "object_id": correction.object_id,
-            "verdict": Verdict.FIX.value,
-            "category": by.category if split_into is None else None,
-            "comment": by.comment,
-            "is_audit": by.is_audit,
-        }
+    verdict = note_saved(correction, by, split_into)
+    if verdict is not None:
         if say is None:
             write_verdicts(storage, [verdict])
         else:
             say(verdict)
     return path
+
+
+def note_saved(correction: Correction, by: SavedBy, split_into: int | None) -> dict[str, Any] | None:
+    """Tell a correction that its mask is saved, and return the row of the verdict that goes with it.
+
+    None for an object that was added, because it has no track to speak of.
+    """
+    correction.note_saved()
+    if split_into is not None:
+        correction.split_into = split_into, correction.seen
+    if not correction.is_of_a_track:
+        return None
+    return _common(correction, by) | {
+        "object_id": correction.object_id,
+        "verdict": Verdict.FIX.value,
+        "category": by.category if split_into is None else None,
+        "comment": by.comment,
+        "is_audit": by.is_audit,
+    }
 
 
 def _checked_rle(storage: JobStorage, correction: Correction, split_into: int | None) -> dict[str, Any] | None:
@@ -78,7 +90,7 @@ def _checked_rle(storage: JobStorage, correction: Correction, split_into: int | 
         raise CannotMend("a track is split at a frame on which the object is seen")
     if split_into is not None and not correction.is_of_a_track:
         raise CannotMend("a new object has no track to split")
-    _check_is_new(correction, split_into)
+    _check_is_new(correction)
     if (rle is None or split_into is not None) and not _is_elsewhere(storage, correction):
         raise CannotMend(_only_here(correction, is_split=split_into is not None))
     return rle
@@ -92,6 +104,7 @@ def _common(correction: Correction, by: SavedBy) -> dict[str, Any]:
         "reviewed_at": by.at,
         "labeled_at": by.labeled_at,
         "seconds": by.seconds,
+        "said_id": by.said_id,
     }
 
 
@@ -114,12 +127,9 @@ def _rows(
     return [hidden, mask | {"split_from": correction.object_id}]
 
 
-def _check_is_new(correction: Correction, split_into: int | None) -> None:
-    """Two objects never have the same mask because a key was pressed once more after a split.
-
-    The same split may be said again, where the store has taken it and not the verdict.
-    """
-    if correction.split_into is None or correction.split_into[0] == split_into:
+def _check_is_new(correction: Correction) -> None:
+    """Two objects never have the same mask because a key was pressed once more after a split."""
+    if correction.split_into is None:
         return
     object_id, seen = correction.split_into
     if seen == correction.seen:

@@ -8,7 +8,7 @@ POST say       `{id, kind: click | box | draw | hide | clear | undo | restart, x
 POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there, and a
                line `{end}` if it ends earlier or is not what the job will do, with the reason
 POST save      `{id, once, reviewer, labeled_at, seconds, category, comment, is_split}`: a page that has heard no answer
-               sends it again with the same `once`
+               sends it again with the same `once`, to this server or to the one that takes its place
 POST withdraw  `{id, video_id, object_id, path, reviewer, verdict_path}`: takes back what `save` has answered
 """
 
@@ -27,8 +27,8 @@ from starlette.routing import Route
 
 from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, StorageError, WasClosed
 from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
-from pipeline.review_server.bounded import Bounded
 from pipeline.review_server.once import Once
+from pipeline.review_server.saved_fixes import SavedFix, SavedFixes
 from pipeline.review_server.saying import MOST_LETTERS, Speaker, seconds_of, text_of
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.verdict_book import ChangedMeanwhile
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 
     from pipeline.mending.correction import Correction, Seen
     from pipeline.mending.mender import Mender
+    from pipeline.mending.saving import SavedBy
     from pipeline.review_server.state import ReviewState
+    from pipeline.reviews.verdicts import Key
 
 Body = Mapping[str, Any]
 _PLAIN = ("hide", "clear", "undo", "restart")
-_REMEMBERED = 1000  # ids of splits
 _FORWARD = "This job walks forward only (propagate.direction): its next run makes no masks backward from here."
 _EXPECTED = (NotInJob, StorageError, ConfigError, InputError, ValueError)  # `CannotMend` is a `ValueError`
 
@@ -72,7 +73,7 @@ class Fixing:
         self._made = mender
         self._making = threading.Lock()
         self._once = Once()
-        self._claimed: Bounded[str, int] = Bounded(_REMEMBERED)
+        self._saved = SavedFixes(state.storage)
 
     @property
     def _mender(self) -> Mender:
@@ -121,29 +122,41 @@ class Fixing:
         from pipeline.mending.saving import SavedBy, save_correction
 
         correction, state, paths = self._correction(body), self._state, []
+        key = correction.video_id, correction.object_id
         by = SavedBy(
             reviewer=self._speaker.reviewer(body),
             labeled_at=from_text(body.get("labeled_at")),
             seconds=seconds_of(body),
             category=text_of(body, "category", MOST_LETTERS) or None,
             comment=text_of(body, "comment", MOST_LETTERS) or None,
-            is_audit=state.is_audit((correction.video_id, correction.object_id)),
+            is_audit=state.is_audit(key),
+            said_id=once or None,
         )
-        split_into = self._split_into(correction.video_id, by.reviewer, once) if body.get("is_split") else None
+        saved = self._saved.find(once)
+        if saved is not None:
+            return self._finish(correction, by, saved)
+        split_into = state.claim_object_id(correction.video_id, by.reviewer) if body.get("is_split") else None
         path = save_correction(
             state.storage, correction, by, split_into, say=lambda row: paths.append(state.book.write(row)[0].path)
         )
-        state.noted({(correction.video_id, correction.object_id)})
-        state.changed(correction.video_id)
-        return {"path": path, "split_into": split_into, "verdict_path": paths[0] if paths else None}
+        return self._answer(key, SavedFix(path, split_into), paths[0] if paths else None)
 
-    def _split_into(self, video_id: str, reviewer: str, once: str) -> int:
-        """An id for the new half: the same one again where the store has refused a part of what was to be saved."""
-        claimed = self._claimed.get(once) if once else None
-        if claimed is not None:
-            return claimed
-        new = self._state.claim_object_id(video_id, reviewer)
-        return self._claimed.put(once, new) if once else new
+    def _finish(self, correction: Correction, by: SavedBy, saved: SavedFix) -> dict[str, Any]:
+        """The mask is written already: its verdict follows, if that is not."""
+        from pipeline.mending.saving import note_saved
+
+        verdict, path = note_saved(correction, by, saved.split_into), None
+        key, book = (correction.video_id, correction.object_id), self._state.book
+        if verdict is not None:
+            self._state.noted(book.look())
+            said, _ = book.said_as(str(by.said_id), key) or book.write(verdict)
+            path = said.path
+        return self._answer(key, saved, path)
+
+    def _answer(self, key: Key, saved: SavedFix, verdict_path: str | None) -> dict[str, Any]:
+        self._state.noted({key})
+        self._state.changed(key[0])
+        return {"path": saved.path, "split_into": saved.split_into, "verdict_path": verdict_path}
 
     def withdraw(self, body: Body) -> dict[str, Any]:
         """Take back what one file says, and the verdict if nobody has spoken since: what counted before counts again.

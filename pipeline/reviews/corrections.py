@@ -8,7 +8,7 @@ The next run of the job takes corrections as prompts, in the place of what the p
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -48,6 +48,7 @@ CORRECTIONS = pa.schema(
         pa.field("labeled_at", pa.timestamp("ms", tz="UTC")),  # `finished_at` of the labels that the reviewer saw
         pa.field("seconds", pa.float32()),  # that the reviewer spent on this frame
         pa.field("handout", pa.string()),  # where it was said: what was handed out to another program; null: not there
+        pa.field("said_id", pa.string()),  # by which a page sends it once more where it has heard no answer
     ]
 )
 """One row for each time that somebody corrected an object on a frame."""
@@ -107,6 +108,16 @@ def read_corrections(storage: JobStorage) -> dict[str, tuple[Correction, ...]]:
 def read_rows(storage: JobStorage, paths: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """All rows of those of these files that hold corrections, each with the path of its file. Raises like `read`."""
     return _TABLE.read_paths(storage, paths)
+
+
+def read_correction_files(
+    storage: JobStorage, known: Collection[str] = ()
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The path and all rows of each file, in the order of time, but for those of `known` paths. Raises like `read`.
+
+    For a program that looks again and again.
+    """
+    return _TABLE.read_files(storage, known)
 
 
 def correction_of(row: Mapping[str, Any]) -> Correction | None:

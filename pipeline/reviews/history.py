@@ -20,7 +20,7 @@ Corrected = tuple[str, Row]
 
 _IsMine = Callable[[Row], bool]
 _OF_VERDICT = ("verdict", "reviewer", "comment")
-_TIMES = {"reviewed_at", "labeled_at"}
+_NOT_SAID = {"reviewed_at", "labeled_at", "said_id"}  # when it was said, and how it was sent
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def is_same_correction(first: Row, second: Row) -> bool:
     """Whether two rows say the same, at whatever time: what was taken back and counts again is said anew."""
     if first["kind"] == second["kind"] == Kind.WITHDRAW:
         return True
-    names = {*first, *second} - _TIMES
+    names = {*first, *second} - _NOT_SAID
     return all(first.get(name) == second.get(name) for name in names)
 
 

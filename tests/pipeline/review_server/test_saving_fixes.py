@@ -13,7 +13,7 @@ from pipeline.errors import CannotMend, StorageError
 from pipeline.mending.correction import Correction
 from pipeline.review_server.answers import ReviewError
 from pipeline.review_server.fixing import Fixing
-from pipeline.reviews.corrections import read_corrections
+from pipeline.reviews.corrections import read_correction_files, read_corrections
 from pipeline.reviews.verdicts import read_verdict_files
 from tests.support.reviewing import Client, reviewing
 from tests.support.unseen_correction import unseen_correction
@@ -66,6 +66,54 @@ def test_a_split_whose_answer_was_not_heard_is_saved_once(client: Client) -> Non
     assert len(verdicts(client)) == 1
     with pytest.raises(CannotMend, match="the track is split on this frame"):
         server.save(body | {"once": "a-2"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_split", [False, True])
+def test_what_a_killed_server_has_saved_and_not_answered_is_not_saved_again(output: str, is_split: bool) -> None:
+    """The page opens the frame anew on the server that takes its place. A track was split twice."""
+    body = {"id": "one", "is_split": is_split, "once": "a-1"}
+    with reviewing(output) as killed:
+        lost = fixing(killed, unseen_correction(KEY[1], key=KEY)).save(body)
+    with reviewing(output) as client:
+        server = fixing(client, unseen_correction(KEY[1], key=KEY))
+        assert server.save(body) == lost
+        assert len(read_corrections(client.state.storage)[KEY[0]]) == 1 + is_split
+        assert len(verdicts(client)) == 1
+        server.withdraw({"id": "one", "video_id": KEY[0], "object_id": KEY[1], **lost})
+        assert read_corrections(client.state.storage) == {}
+        assert client.said() == {}
+
+
+@pytest.mark.slow
+def test_a_fix_whose_verdict_a_killed_server_has_not_written_gets_it(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"id": "one", "is_split": True, "once": "a-1"}
+    with reviewing(output) as killed:
+        monkeypatch.setattr(killed.state.book, "write", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fixing(killed, unseen_correction(KEY[1], key=KEY)).save(body)
+    with reviewing(output) as client:
+        told = fixing(client, unseen_correction(KEY[1], key=KEY)).save(body)
+        assert [one.object_id for one in read_corrections(client.state.storage)[KEY[0]]] == [3, told["split_into"]]
+        assert [row["verdict"] for row in verdicts(client)] == ["fix"]
+
+
+def test_a_fix_that_a_store_has_taken_without_an_answer_is_not_saved_again(client: Client) -> None:
+    server, create = fixing(client, unseen_correction(KEY[1], key=KEY)), client.state.storage.create
+
+    def in_vain(path: str, data: bytes) -> None:
+        create(path, data)
+        raise StorageError("no answer within 60 s")
+
+    client.state.storage.create = in_vain  # type: ignore[method-assign]
+    with pytest.raises(StorageError, match="no answer"):
+        server.save({"id": "one", "once": "a-1"})
+    client.state.storage.create = create  # type: ignore[method-assign]
+    told = server.save({"id": "one", "once": "a-1"})
+    assert [path for path, _ in read_correction_files(client.state.storage)] == [told["path"]]
+    assert len(verdicts(client)) == 1
 
 
 def test_a_split_of_which_the_store_has_taken_a_part_gets_no_second_id(
