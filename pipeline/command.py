@@ -63,7 +63,8 @@ class ExitCode(IntEnum):
     OWNED = 3, "Another driver works on this job."
     FAILURES = (
         4,
-        "More failed than `max_failed_fraction` allows; with `check=true`, a video or an object will fail.",
+        "More failed than `max_failed_fraction` allows; with `check=true`, a video or an object will fail; "
+        "with `conf=verify`, no video can be read.",
     )
     AFTER = 5, "The videos are processed, and a step after the run (`after.`) failed: `last_run.json` says which."
     STOPPED = 143, "A signal stopped the job and the work in flight is saved: run the same command again at any time."

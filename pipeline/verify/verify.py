@@ -48,6 +48,8 @@ _LOST = 0.5
 def run(config: JobConfig, parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
     """Walk tracks back and return the exit code. The same command goes on where a run was stopped.
 
+    It is `FAILURES` if none of the videos could be read: nothing is known of any track then.
+
     Raises `ConfigError` if the output is no finished job, or if its videos cannot be found.
     """
     try:
@@ -77,7 +79,7 @@ def _run(config: JobConfig, parts: driver.Parts) -> int:
         write_cycles(storage, rows)
     storage.delete_tree(VERIFY)
     _tell(rows, walks.num_rows - len(rows))
-    return ExitCode.DONE
+    return ExitCode.DONE if rows else ExitCode.FAILURES
 
 
 def _record(storage: JobStorage, config: JobConfig) -> JobRecord:
@@ -237,6 +239,10 @@ def _iou(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> float
 
 
 def _tell(rows: Sequence[dict[str, Any]], num_left: int) -> None:
+    if not rows:
+        say(f"verify   nothing is checked: no video of the {counted(num_left, 'track')} can be read")
+        say("  bring the videos back, or name their new places by videos=, and give the same command again")
+        return
     known = [row for row in rows if row["cycle_iou"] is not None]
     lost = sorted((row for row in known if row["cycle_iou"] < _LOST), key=lambda row: row["cycle_iou"])
     do, their = ("does", "its") if len(lost) == 1 else ("do", "their")

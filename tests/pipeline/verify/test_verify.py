@@ -120,6 +120,24 @@ def test_a_track_whose_video_was_away_is_walked_by_the_next_run(
 
 
 @pytest.mark.slow
+def test_where_every_video_is_away_nothing_is_checked_and_the_exit_code_says_so(
+    tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path, small_checkpoint).write(["one", "two"], num_frames=3)
+    assert job.run() == 0
+    for video in (job.folder / "in").rglob("*.mp4"):
+        video.rename(video.with_suffix(".away"))
+    assert main(words(job)) == ExitCode.FAILURES
+    told = capsys.readouterr().out
+    assert "verify   nothing is checked: no video of the 2 tracks can be read" in told
+    assert "name their new places by videos=" in told
+    for video in (job.folder / "in").rglob("*.away"):
+        video.rename(video.with_suffix(".mp4"))
+    assert main(words(job)) == 0
+    assert {key[0] for key in read_cycles(JobStorage(str(job.output)))} == {"one", "two"}
+
+
+@pytest.mark.slow
 def test_tables_that_are_gone_are_a_mistake_and_no_fault_of_maskmill(
     tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
