@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -171,6 +171,8 @@ def run(arguments: PromptsArguments) -> ExitCode:
         return _take_in(arguments, arguments.to_review)
     if arguments.to is None:
         raise ConfigError("to= is missing: the table to write; or to_review=, the output of the job that was reviewed")
+    if of_review := _given(arguments, ReturnKeys):
+        raise ConfigError(f"{of_review}= is for to_review=, a review that comes back, and not for to=: leave it out")
     started = time.monotonic()
     options = arguments.storage_options
     size = arguments.size
@@ -211,10 +213,18 @@ def run(arguments: PromptsArguments) -> ExitCode:
     return ExitCode.DONE
 
 
+def _given(arguments: PromptsArguments, kind: type[Group], but: Collection[str] = ()) -> str:
+    """The first key of this kind that was given, empty if none was."""
+    names = (name for name in kind.model_fields if name in arguments.model_fields_set and name not in but)
+    return next((kind.model_fields[name].alias or name for name in names), "")
+
+
 def _take_in(arguments: PromptsArguments, output: str) -> ExitCode:
     """Take in what people changed elsewhere, and say what it was."""
     if arguments.to is not None:
         raise ConfigError("to= and to_review= are two commands: give one of them")
+    if of_table := _given(arguments, _Labels, but=("source", "to_review", "format")):
+        raise ConfigError(f"{of_table}= is for to=, a table of prompts, and not for to_review=: leave it out")
     from pipeline.elsewhere.reading import Documents
     from pipeline.elsewhere.taking_in import ReviewWishes, take_in
     from pipeline.elsewhere.words import taken_in_words

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pipeline.errors import ConfigError
 
 PLACEHOLDER = "{date}"
-_DAYS_AGO = {"today": 0, "yesterday": 1}
+TODAY = "today"
+_DAYS_AGO = {TODAY: 0, "yesterday": 1}
 
 
 def _now() -> datetime:
@@ -23,9 +24,15 @@ def with_dates(
     """Those of these values, texts or tuples of texts, that hold `{date}`, with the date that `given` means.
 
     `now` is a clock that tells its time zone; the date is that of `time_zone`, or of this machine. Raises `ConfigError`
-    for what is no date and no time zone.
+    for what is no date and no time zone, and for another date than today that no value holds: the run would be that of
+    every other day.
     """
     named = {key: value for key, value in places.items() if PLACEHOLDER in str(value)}
+    if not named and given != TODAY:
+        raise ConfigError(
+            f"date={given} changes nothing, because no place of the job holds {PLACEHOLDER}: write {PLACEHOLDER} into "
+            f"{', '.join(places)}, or leave date= out"
+        )
     if not named:
         return {}
     told = _date(given, time_zone, now).isoformat()

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.config.columns_config import BoxFormat, ColumnsConfig
-from pipeline.config.dates import with_dates
+from pipeline.config.dates import TODAY, with_dates
 from pipeline.config.discover_config import DiscoverConfig
 from pipeline.config.fields import AsTyped, Group, Unit
 from pipeline.config.input_config import InputConfig
@@ -178,7 +178,7 @@ class JobConfig(Group):
         default=None, description="The folder or URI of the job, where its tables and its log lie."
     )
     date: Annotated[str, AsTyped("today, yesterday or a date")] = Field(
-        default="today",
+        default=TODAY,
         description="What {date} means in videos, prompts, corrections, detections, output and log_file: today, "
         "yesterday, or a date as 2026-11-29, for a night that fell out.",
     )

@@ -13,7 +13,7 @@ from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, StorageError
 from pipeline.records import Weights
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import http_status
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path
@@ -39,15 +39,14 @@ def resolve_weights(
     when a store or the Hub is away.
     """
     source, revision = config.model.checkpoint, config.model.revision
-    if (folder := bundled_folder(source)) is not None:
-        return Weights(source, None, content_hash(Path(folder)))
-    if is_local(source) and Path(local_path(source)).exists():
-        path = Path(local_path(source)).absolute()
-        files = local_files(source)
-        same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
-        return Weights(str(path), None, record.checkpoint["identity"] if record and same else content_hash(path))
-    if "://" in source:
-        return Weights(source, None, listing_identity(source, config.storage_options, backoff or Backoff()))
+    placed = _placed_weights(config, record, backoff)
+    if placed is not None:
+        if revision is not None:
+            raise ConfigError(
+                f"model.revision={revision} is for a repository of the Hub (owner/name), and model.checkpoint="
+                f"{redact_uri(source)} is none: leave it out, or name the repository"
+            )
+        return placed
     if not is_hub_id(source):
         raise ConfigError(
             f"model.checkpoint={source}: no such file or folder; give mini, a file, a folder, a URI or an id of the "
@@ -58,6 +57,21 @@ def resolve_weights(
         return Weights(source, known["revision"], known["identity"])
     commit = _hub_commit(source, revision, backoff or Backoff(), hub)
     return Weights(source, commit, commit)
+
+
+def _placed_weights(config: JobConfig, record: JobRecord | None, backoff: Backoff | None) -> Weights | None:
+    """Weights that lie in our code, on a disk or at a URI; `None` for those of a Hub repository."""
+    source = config.model.checkpoint
+    if (folder := bundled_folder(source)) is not None:
+        return Weights(source, None, content_hash(Path(folder)))
+    if is_local(source) and Path(local_path(source)).exists():
+        path = Path(local_path(source)).absolute()
+        files = local_files(source)
+        same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
+        return Weights(str(path), None, record.checkpoint["identity"] if record and same else content_hash(path))
+    if "://" in source:
+        return Weights(source, None, listing_identity(source, config.storage_options, backoff or Backoff()))
+    return None
 
 
 def _hub_commit(repository: str, revision: str | None, backoff: Backoff, hub: Hub | None) -> str:

@@ -32,31 +32,48 @@ Reader = Callable[[LabelFiles, ReadOptions], Iterator[Label]]
 
 @dataclass(frozen=True)
 class Format:
-    """A format: its reader, and what it is in a line."""
+    """A format: its reader, what it is in a line, and which keys about the reading it takes."""
 
     read: Reader
     sentence: str
+    takes: tuple[str, ...] = ("first_frame",)
 
 
 FORMATS: dict[str, Format] = {
     "boxes": Format(
-        boxes.read, "A detector's boxes as CSV, TSV, JSON lines or a JSON list; columns.NAME= names columns."
+        boxes.read,
+        "A detector's boxes as CSV, TSV, JSON lines or a JSON list; columns.NAME= names columns.",
+        ("columns", "box_format", "first_frame"),
     ),
-    "coco": Format(coco.read, "COCO JSON of images; or a list of results, whose images images= names."),
-    "coco_video": Format(coco.read, "CocoVID: COCO with videos, frame_id and instance_id."),
-    "cvat_images": Format(cvat.read, "CVAT for images 1.1."),
-    "cvat_video": Format(cvat.read, "CVAT for video 1.1: tracks of boxes, polygons or points."),
+    "coco": Format(
+        coco.read,
+        "COCO JSON of images; or a list of results, whose images images= names.",
+        ("images", "first_frame", "size"),
+    ),
+    "coco_video": Format(
+        coco.read, "CocoVID: COCO with videos, frame_id and instance_id.", ("images", "first_frame", "size")
+    ),
+    "cvat_images": Format(cvat.read, "CVAT for images 1.1.", ("first_frame", "size")),
+    "cvat_video": Format(
+        cvat.read, "CVAT for video 1.1: tracks of boxes, polygons or points.", ("first_frame", "size")
+    ),
     "davis": Format(palette_png.read, "Folders of palette PNG, as DAVIS and YouTube-VOS have them."),
-    "hf_datasets": Format(parquet.read, "Parquet shards as Hugging Face datasets reads them."),
+    "hf_datasets": Format(
+        parquet.read, "Parquet shards as Hugging Face datasets reads them.", ("columns", "box_format", "first_frame")
+    ),
     "label_studio": Format(label_studio.read, "Video rectangles of Label Studio, its JSON export."),
-    "maskmill": Format(maskmill.read, "The output of a job of maskmill."),
+    "maskmill": Format(maskmill.read, "The output of a job of maskmill.", ()),
     "mots": Format(mots.read, "MOTS: 16-bit PNG or text with COCO codes."),
-    "parquet": Format(parquet.read, "A Parquet table of masks or boxes; columns.NAME= names columns."),
+    "parquet": Format(
+        parquet.read,
+        "A Parquet table of masks or boxes; columns.NAME= names columns.",
+        ("columns", "box_format", "first_frame"),
+    ),
     "png": Format(sa_v.read_png, "PNG of masks, {video}/{object}/{frame}.png; pixels above 0 are the object."),
     "sa_v": Format(sa_v.read, "SA-V: *_manual.json, *_auto.json, or its PNG."),
     "yolo": Format(yolo.read_boxes, "YOLO text of boxes, with scores and tracks where they are written."),
-    "yolo_seg": Format(yolo.read_polygons, "YOLO text of polygons."),
-    "youtube_vis": Format(youtube_vis.read, "YouTube-VIS, truth or, with images=, results."),
+    "yolo_seg": Format(yolo.read_polygons, "YOLO text of polygons.", ("first_frame", "size")),
+    "youtube_vis": Format(youtube_vis.read, "YouTube-VIS, truth or, with images=, results.", ("images", "first_frame")),
 }
 """All formats by name."""
 
@@ -87,8 +104,24 @@ def read_labels(
         format_name = format_of(files, FORMATS)
     if format_name not in FORMATS:
         raise InputError(f"{files.shown}: labels of format {format_name} cannot be read; give format= if it is another")
+    _check_used(format_name, options)
     labels = FORMATS[format_name].read(files, options_of_export(files, format_name, options))
     return with_names_of_the_job(_told(labels, files, format_name), files, format_name)
+
+
+def _check_used(format_name: str, options: ReadOptions) -> None:
+    """Raises `InputError` for a key that this format does not take: the labels would be read without it."""
+    given = {
+        "columns": options.columns,
+        "box_format": options.box_format,
+        "images": options.images,
+        "first_frame": options.first_frame,
+        "size": options.size_hw,
+    }
+    for key, value in given.items():
+        if value and key not in FORMATS[format_name].takes:
+            others = ", ".join(name for name, one in FORMATS.items() if key in one.takes)
+            raise InputError(f"{key}= is nothing that format {format_name} takes: leave it out. It is for {others}")
 
 
 def _told(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:

@@ -514,3 +514,18 @@ def test_what_as_points_needs_is_said(
         capsys, coco_file(tmp_path, [{"segmentation": rle(square(2, 2))}]), tmp_path / "p.parquet", "as=points"
     )
     assert 'as=points needs OpenCV: pip install "maskmill[export]"' in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["to=p.parquet", "completed=true"], "completed= is for to_review=, a review that comes back, and not for to="),
+        (["to_review=out", "min_score=0.5"], "min_score= is for to=, a table of prompts, and not for to_review="),
+        (["to_review=out", "as=box"], "as= is for to=, a table of prompts"),
+    ],
+)
+def test_a_key_of_the_other_use_of_the_command_is_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door(["from=labels.json", *words]) == 2
+    assert told in capsys.readouterr().err

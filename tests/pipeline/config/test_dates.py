@@ -51,3 +51,13 @@ def test_a_job_has_the_date_in_its_places() -> None:
 def test_what_is_no_date_or_time_zone_is_refused(wrong: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         job_config("label", ["prompts=p.parquet", "output=out/{date}", wrong])
+
+
+def test_a_date_that_no_place_holds_is_refused() -> None:
+    """A night that fell out was asked for, and the places of every other night were labeled."""
+    words = ["prompts=p.parquet", "output=out"]
+    with pytest.raises(
+        ConfigError, match=r"date=2026-11-28 changes nothing, because no place of the job holds \{date\}"
+    ):
+        job_config("label", [*words, "date=2026-11-28"])
+    assert job_config("label", [*words, "date=today", "time_zone=Europe/Berlin"]).output == "out"

@@ -11,7 +11,7 @@ from pipeline.config.compose import job_config, split_job
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
 
-PLACES = ["videos=v", "prompts=p.parquet", "output=o"]
+PLACES = ["videos=v", "prompts=p.parquet", "output=o/{date}"]
 
 
 def config_of(folder: Path, text: str) -> JobConfig:

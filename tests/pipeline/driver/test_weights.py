@@ -39,6 +39,15 @@ def test_the_bundled_checkpoint_and_a_copy_of_it_are_the_same(tmp_path: Path) ->
     assert bundled.identity == copied.identity
 
 
+@pytest.mark.parametrize("place", ["mini", str(MINI), "memory://weights"])
+def test_a_revision_of_weights_that_are_no_repository_of_the_hub_is_refused(place: str) -> None:
+    """It was ignored: a job that was to have the weights of before had those of now."""
+    fsspec.filesystem("memory").pipe("/weights/config.json", b"{}")
+    fsspec.filesystem("memory").pipe("/weights/model.safetensors", b"")
+    with pytest.raises(ConfigError, match=r"model\.revision=v2 is for a repository of the Hub .*leave it out"):
+        resolve_weights(config(f"model.checkpoint={place}", "model.revision=v2"), None)
+
+
 def test_other_weights_under_the_same_name_are_noticed(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(MINI, folder)

@@ -275,3 +275,22 @@ def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "task.zip").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"task\.zip is an archive; unpack it, and name the folder"):
         list(read_labels(str(tmp_path / "task.zip"), "auto"))
+
+
+@pytest.mark.parametrize(
+    ("format_name", "options", "told"),
+    [
+        ("maskmill", ReadOptions(first_frame=1), "first_frame= is nothing that format maskmill takes: leave it out"),
+        ("coco", ReadOptions(columns={"box": "xyxy"}), r"columns= is nothing .* It is for boxes, hf_datasets, parquet"),
+        ("coco", ReadOptions(box_format="xyxy"), "box_format= is nothing that format coco takes"),
+        ("boxes", ReadOptions(images="labels.json"), r"images= is nothing .* for coco, coco_video, youtube_vis"),
+        ("boxes", ReadOptions(size_hw=(20, 30)), "size= is nothing that format boxes takes"),
+    ],
+)
+def test_an_option_that_a_format_does_not_take_is_refused(
+    tmp_path: Path, format_name: str, options: ReadOptions, told: str
+) -> None:
+    """Labels were read without it: frames of an output stayed as they were, and boxes had the form of COCO."""
+    (tmp_path / "labels.json").write_text(json.dumps(instances()))
+    with pytest.raises(InputError, match=told):
+        read_labels(str(tmp_path / "labels.json"), format_name, options)
