@@ -7,7 +7,7 @@ a local file, so that memory does not grow with their number.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,17 +50,29 @@ class FormerRows:
         Raises `StorageError` if the store does not answer.
         """
         try:
-            videos = self._table("videos", VIDEOS).to_pylist()
+            videos = _again_where_it_moves(lambda: self._table("videos", VIDEOS)).to_pylist()
+            if not videos:
+                return None
+            (video,) = videos
+            has_tracks = video["num_tracks"] > 0  # a table without rows has no object
+            tracks = (
+                _again_where_it_moves(lambda: self._table("tracks", TRACKS)) if has_tracks else TRACKS.empty_table()
+            )
         except FileNotFoundError:
             return None
-        return FormerVideo(videos[0], self._table("tracks", TRACKS)) if videos else None
+        return FormerVideo(video, tracks)
 
     def masks(self, object_ids: Collection[int]) -> pa.Table:
         """The masks of these objects, in the order of the table. Many are mapped from local disk.
 
         Raises `FileNotFoundError` if the segment is gone, `StorageError` if the store or the disk does not answer.
         """
-        batches = self._batches("masks", MASKS, pa.array(sorted(object_ids), pa.int64())) if object_ids else iter(())
+        if not object_ids:
+            return MASKS.empty_table()
+        return _again_where_it_moves(lambda: self._masks(pa.array(sorted(object_ids), pa.int64())))
+
+    def _masks(self, object_ids: pa.Array) -> pa.Table:
+        batches = self._batches("masks", MASKS, object_ids)
         waiting: list[pa.RecordBatch] = []
         num_bytes = 0
         for batch in batches:
@@ -86,12 +98,7 @@ class FormerRows:
             path.unlink(missing_ok=True)  # what is mapped stays readable
 
     def _table(self, table: str, schema: pa.Schema) -> pa.Table:
-        try:
-            return pa.Table.from_batches(self._batches(table, schema), schema)
-        except FileNotFoundError:
-            if table == "videos":
-                raise
-            return schema.empty_table()  # a table without rows has no object
+        return pa.Table.from_batches(self._batches(table, schema), schema)
 
     def _batches(self, table: str, schema: pa.Schema, object_ids: pa.Array | None = None) -> Iterator[pa.RecordBatch]:
         what = f"{table} of {self.segment}"
@@ -105,6 +112,14 @@ class FormerRows:
                 if object_ids is not None:
                     is_wanted = pc.and_(is_wanted, pc.is_in(rows["object_id"], value_set=object_ids))
                 yield from with_columns_of_today(rows.filter(is_wanted), schema).to_batches()
+
+
+def _again_where_it_moves(read: Callable[[], pa.Table]) -> pa.Table:
+    """What is read, from its start once more if the segment was put away meanwhile: the store deletes what is open."""
+    try:
+        return read()
+    except FileNotFoundError:
+        return read()
 
 
 def _may_hold(group: pq.RowGroupMetaData, video_id: str) -> bool:

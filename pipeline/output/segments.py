@@ -7,6 +7,7 @@ objects have the sizes that the footer states.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -92,12 +93,13 @@ def delete_former(storage: JobStorage, kept: Collection[str]) -> None:
 def open_former(storage: JobStorage, table: str, name: str) -> BinaryIO:
     """The rows of one table in a segment that counts no more, to be closed by the caller.
 
-    Raises `FileNotFoundError` if it was deleted, or has no rows of this table.
+    It may be put away while it is looked for. Raises `FileNotFoundError` if it was deleted, or has no rows of this
+    table.
     """
-    try:
-        return storage.open_input(former_object(table, name))
-    except FileNotFoundError:
-        return storage.open_input(segment_object(table, name))
+    for path in (former_object(table, name), segment_object(table, name)):
+        with contextlib.suppress(FileNotFoundError):
+            return storage.open_input(path)
+    return storage.open_input(former_object(table, name))
 
 
 def lost_former(storage: JobStorage, names: Collection[str]) -> set[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.output.former_rows import FormerRows, merged_masks
+from pipeline.output.layout import FORMER, segment_object
 from pipeline.output.schema import MASKS
 from pipeline.output.segments import put_away, read_whole
 from pipeline.storage.job_storage import JobStorage
@@ -51,3 +53,51 @@ def test_parts_are_joined_by_object() -> None:
 
     assert merged_masks([of(2, 4), MASKS.empty_table(), of(1), of(3)]).equals(whole)
     assert merged_masks([]).num_rows == 0
+
+
+class _PutsAwayMeanwhile(JobStorage):
+    """Puts a segment away after the first look for each of its objects, as a driver or a compaction may just then."""
+
+    def open_input(self, path: str) -> BinaryIO:
+        try:
+            return super().open_input(path)
+        except FileNotFoundError:
+            table, _, name = path.removeprefix(f"{FORMER}/").partition("/")
+            self.move(f"{table}/{name}", f"{FORMER}/{table}/{name}")
+            raise
+
+
+def test_rows_are_found_that_are_put_away_while_they_are_looked_for(disk_storage: JobStorage, tmp_path: Path) -> None:
+    segment = publish(disk_storage, tmp_path, labeled("a", 4, (1, 2)))
+    rows = FormerRows(_PutsAwayMeanwhile(disk_storage.uri), segment.name, "a", tmp_path)
+    former = rows.read()
+    assert former is not None
+    assert former.tracks["object_id"].to_pylist() == [1, 2]
+    assert rows.masks({1, 2}).num_rows == 8
+
+
+def test_an_object_whose_rows_are_gone_is_not_taken_for_none(disk_storage: JobStorage, tmp_path: Path) -> None:
+    segment = publish(disk_storage, tmp_path, labeled("a", 4, (1, 2)))
+    disk_storage.delete([segment_object("tracks", segment.name)])
+    assert FormerRows(disk_storage, segment.name, "a", tmp_path).read() is None
+
+
+class _PutAwayWhileRead(JobStorage):
+    """Puts a segment away when the first object of it is open, and loses what is open, as object stores do."""
+
+    def open_input(self, path: str) -> BinaryIO:
+        file = super().open_input(path)
+        if not path.startswith(FORMER):
+            self.move(path, f"{FORMER}/{path}")
+            file.close()
+            raise FileNotFoundError(path)
+        return file
+
+
+def test_rows_are_read_again_that_are_put_away_while_they_are_read(disk_storage: JobStorage, tmp_path: Path) -> None:
+    segment = publish(disk_storage, tmp_path, labeled("a", 4, (1, 2)))
+    rows = FormerRows(_PutAwayWhileRead(disk_storage.uri), segment.name, "a", tmp_path)
+    former = rows.read()
+    assert former is not None
+    assert former.tracks["object_id"].to_pylist() == [1, 2]
+    assert rows.masks({1, 2}).num_rows == 8
