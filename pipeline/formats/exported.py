@@ -24,8 +24,8 @@ from pipeline.formats.writers.xml_text import storable
 _OBJECTS = "objects.csv"
 _IN_FOLDERS_OF_SPLITS = ("mots", "png", "sa_v")
 """Formats whose readers take the folder of a split for a part of the video's name, unless it has a usual name."""
-_NAMED_AFTER_FILES = ("cvat_images", "cvat_video", "label_studio")
-"""Formats of programs that call a video after its file."""
+_NAMED_AFTER_FILES = ("cvat_images", "cvat_video", "label_studio", "youtube_vis")
+"""Formats of programs that call a video after its file. Results by the names of a truth do the same."""
 
 
 class _Added:
@@ -57,21 +57,24 @@ class _Added:
 class _Video:
     """A video of an export: its id, and of each object by its key in the format the id and the category.
 
-    The format calls frame 0 of the job `first_frame`, where it counts from the start of the file. `has_come_back`: a
-    label of one of these objects was read.
+    The format calls frame 0 of the job `first_frame`, where it counts from the start of the file; it calls pictures as
+    others do where `are_pictures_of_others`. `has_come_back`: a label of one of these objects was read.
     """
 
     video_id: str
     objects: dict[ObjectKey, tuple[int, str | None]]
     added: _Added
     first_frame: int = 0
+    are_pictures_of_others: bool = False
     has_come_back: bool = field(default=False, init=False)
 
     def frame(self, frame: LabelFrame) -> LabelFrame:
         """A frame of the format as the job counts it. The pictures of an export are called as its frames."""
         if frame.index is not None:
             return replace(frame, index=frame.index - self.first_frame)
-        return frame if frame.file_name is None else replace(frame, index=number_in_name(frame.file_name))
+        if frame.file_name is None or self.are_pictures_of_others:
+            return frame
+        return replace(frame, index=number_in_name(frame.file_name))
 
 
 def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:
@@ -181,7 +184,8 @@ def _videos(files: LabelFiles, format_name: str, *, has_pictures: bool) -> dict[
                 if format_name == "cvat_images":  # CVAT drops an attribute that a label lacks, and keeps groups
                     objects |= {f"group {one['id']}": objects[key_of(one)] for one in record["objects"]}
                 added = _Added(object_id for object_id, _ in objects.values())
-                video = _Video(record["video_id"], objects, added, _first_frame(record, format_name))
+                first = _first_frame(record, format_name)
+                video = _Video(record["video_id"], objects, added, first, options.get("truth") is not None)
                 found |= dict.fromkeys((record["name"], record["video_id"], storable(record["video_id"])), video)
                 for name in {stem_of(record["video_id"]), stem_of(record["uri"] or "")}:
                     of_files.setdefault(name, []).append(video)

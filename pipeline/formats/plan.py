@@ -25,6 +25,7 @@ from pipeline.formats.left_out import LeftOut
 from pipeline.formats.review_facts import COLUMNS, review_facts
 from pipeline.formats.selection import split_of
 from pipeline.formats.table_spool import Spools
+from pipeline.storage.uris import StorageOptions
 
 NO_CATEGORY = "object"
 """The category of a track that has none."""
@@ -104,10 +105,19 @@ class Plan:
 
     `stride` is that of the labeled frames, where the job says so and has one. `handout` is the id under which it goes
     out to be reviewed, if it does. `has_reviews`: there is something to say of reviews of a track (`review_facts`).
+    `storage_options` open what keys of a format name.
     """
 
-    def __init__(self, splits: Mapping[str, float], left_out: LeftOut, spools: Spools, stride: int | None) -> None:
+    def __init__(
+        self,
+        splits: Mapping[str, float],
+        left_out: LeftOut,
+        spools: Spools,
+        stride: int | None,
+        storage_options: StorageOptions | None = None,
+    ) -> None:
         self.stride = stride
+        self.storage_options = storage_options
         self.handout: str | None = None
         self.left_out = left_out
         self.splits: tuple[str, ...] = tuple(splits) or ("train",)

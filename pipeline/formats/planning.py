@@ -51,7 +51,7 @@ def make_plan(
         if selection.videos is not None:
             _check_videos(job, selection.videos)
         video_ids = _videos_of(job, selection, review)
-        plan = Plan(selection.splits, LeftOut(), spools, _stride(job))
+        plan = Plan(selection.splits, LeftOut(), spools, _stride(job), storage_options)
         categories: set[str] = set()
         for videos, tracks in JobRows(job, video_ids, spools).chunks():
             if review is not None:

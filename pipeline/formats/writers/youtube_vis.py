@@ -57,7 +57,7 @@ class Writer(VideoWriter):
 
     def check(self, plan: Plan) -> None:
         if self._place is not None:
-            self._ids = TruthIds.read(self._place)
+            self._ids = TruthIds.read(self._place, plan.storage_options)
             self._ids.check(plan)
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
