@@ -177,17 +177,19 @@ class _Parser:
         scalar = self._as_in(name, value)
         field = pc.field(name)
         if scalar.type != self._schema.field(name).type:
-            field = field.cast(scalar.type)  # Arrow would cut 100.5 to the column's 100
+            # Arrow would cut 100.5 to the column's 100. Ids of 17 digits are rounded, which decides nothing here: such a
+            # value has a fraction, or is beyond all integers.
+            field = field.cast(scalar.type, safe=False)
         return _COMPARE[sign](field, pc.scalar(scalar))
 
     def _one_of(self, name: str, values: Sequence[Value]) -> pc.Expression:
         """By equalities, of which statistics rule out rows; many values by a set, because Arrow crashes on 20,000."""
         if len(values) <= _MANY_VALUES:
             return reduce(operator.or_, [self._compared(name, "=", value) for value in values])
+        kind, field = self._schema.field(name).type, pc.field(name)
         scalars = [self._as_in(name, value) for value in values]
-        field = pc.field(name)
-        same = {scalar.type for scalar in scalars} == {self._schema.field(name).type}
-        found = (field if same else field.cast(pa.float64())).isin([scalar.as_py() for scalar in scalars])
+        # Those of another type have a fraction, or are beyond all integers: no row of the column has them.
+        found = field.isin(pa.array([scalar.as_py() for scalar in scalars if scalar.type == kind], kind))
         return found | (field < field)  # which is null for null, where `isin` says false
 
     def _as_in(self, name: str, value: Value) -> pa.Scalar:

@@ -148,3 +148,18 @@ def test_a_condition_that_does_not_fit_names_the_place_and_the_remedy(where: str
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"where={where!r}: ")
     assert isinstance(caught.value, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("object_id > 0.5", [1, 12345678901234567]),
+        ("object_id < 12345678901234567890", [1, 12345678901234567]),
+        ("object_id in (0.5, 12345678901234567)", [12345678901234567]),
+        (f"object_id in ({', '.join(map(str, range(2, 80)))}, 0.5, 12345678901234567)", [12345678901234567]),
+        (f"object_id not in ({', '.join(map(str, range(2, 80)))}, 0.5)", [1, 12345678901234567]),
+    ],
+)
+def test_ids_of_17_digits_are_compared_with_other_numbers(where: str, found: list[int]) -> None:
+    rows = pa.table({"object_id": pa.array([1, 12345678901234567, None], pa.int64())})
+    assert rows.filter(condition(where, rows.schema))["object_id"].to_pylist() == found
