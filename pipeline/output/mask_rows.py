@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +65,14 @@ class Mask:
 
 @dataclass(frozen=True)
 class _Run:
-    """Rows of one object with ascending frames, between which no other run has a frame. They lie in batch `batch`."""
+    """Rows of one object with ascending frames. They lie in batch `batch`.
+
+    Other runs have frames between these where an object is followed on in a later shot, and then back to its begin.
+    """
 
     object_id: int
     first_frame: int
+    last_frame: int
     batch: int
     start: int
     num_rows: int
@@ -125,7 +130,7 @@ class MaskRows:
     def table(self) -> pa.Table:
         """All rows, sorted by object and frame. The last call: nothing can be added any more."""
         self._pack()
-        return self._batches.table(sorted(self._runs, key=lambda run: (run.object_id, run.first_frame)))
+        return self._batches.table(self._runs)
 
     def close(self) -> None:
         """Give the disk back."""
@@ -170,7 +175,8 @@ class MaskRows:
         number = self._batches.put(batch.take(pa.array(np.concatenate([rows for _, rows in runs]))))
         start = 0
         for object_id, rows in runs:
-            self._runs.append(_Run(object_id, int(frames_N[rows[0]]), number, start, len(rows)))
+            first, last = int(frames_N[rows[0]]), int(frames_N[rows[-1]])
+            self._runs.append(_Run(object_id, first, last, number, start, len(rows)))
             start += len(rows)
 
 
@@ -224,6 +230,32 @@ def _rle_column(counts: Sequence[str], size_hw: tuple[int, int]) -> pa.Array:
     return pa.StructArray.from_arrays([sizes, pa.array(counts, pa.string())], fields=list(RLE))
 
 
+def _sorted(runs: Iterable[_Run], batches: Sequence[pa.RecordBatch]) -> Iterator[_Run]:
+    """The runs by object and frame. Those are cut between whose frames other runs of their object lie."""
+    ordered = sorted(runs, key=_place_of)
+    for _, of_object in groupby(ordered, lambda run: run.object_id):
+        own = list(of_object)
+        if all(before.last_frame < after.first_frame for before, after in pairwise(own)):
+            yield from own
+        else:
+            firsts = [run.first_frame for run in own]
+            yield from sorted((part for run in own for part in _cut(run, firsts, batches[run.batch])), key=_place_of)
+
+
+def _place_of(run: _Run) -> tuple[int, int]:
+    return run.object_id, run.first_frame
+
+
+def _cut(run: _Run, frames: Sequence[int], batch: pa.RecordBatch) -> Iterator[_Run]:
+    """Parts of a run that end where one of these frames comes next."""
+    frames_N = batch["frame_index"].to_numpy()[run.start : run.start + run.num_rows]
+    places = np.unique(np.searchsorted(frames_N, frames, side="left"))
+    edges = [0, *places[(places > 0) & (places < run.num_rows)].tolist(), run.num_rows]
+    for start, stop in pairwise(edges):
+        first, last = int(frames_N[start]), int(frames_N[stop - 1])
+        yield _Run(run.object_id, first, last, run.batch, run.start + start, stop - start)
+
+
 class _Batches:
     """Batches by number: in memory, and from some size on in a file."""
 
@@ -246,8 +278,8 @@ class _Batches:
             self._spill()
         return self._num_batches - 1
 
-    def table(self, runs: Sequence[_Run]) -> pa.Table:
-        """The rows of these runs, in this order. On disk they are mapped, so that memory holds only what is read."""
+    def table(self, runs: Iterable[_Run]) -> pa.Table:
+        """The rows of these runs, sorted. On disk they are mapped, so that memory holds only what is read."""
         if self._temporary is None:
             return pa.Table.from_batches(self._joined(runs, self._in_memory), schema=MASKS)
         self._finish()
@@ -269,7 +301,7 @@ class _Batches:
         row_bytes = [batch.nbytes / batch.num_rows for batch in batches]
         waiting: list[pa.RecordBatch] = []
         num_bytes = 0.0
-        for run in runs:
+        for run in _sorted(runs, batches):
             waiting.append(batches[run.batch].slice(run.start, run.num_rows))
             num_bytes += run.num_rows * row_bytes[run.batch]
             if num_bytes >= self._limits.chunk_bytes or len(waiting) == self._limits.chunk_runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import tracemalloc
@@ -43,6 +44,24 @@ def test_rows_come_out_sorted(direction: str, on_disk: bool, chunk_rows: int, tm
     found = list(zip(table["object_id"].to_pylist(), table["frame_index"].to_pylist(), strict=True))
     assert found == sorted(keys)
     assert table["rle"].to_pylist() == [{"size": [12, 16], "counts": f"0{o}{f}"} for o, f in sorted(keys)]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_of_several_shots_come_out_sorted(seed: int, on_disk: bool, tmp_path: Path) -> None:
+    generator = random.Random(seed)
+    keys: list[tuple[int, int]] = []
+    for shot in range(5):
+        start, stop = 10 * shot, 10 * shot + generator.randint(1, 10)
+        first = {object_id: generator.randrange(start, stop) for object_id in (5, 2)}
+        keys += [(one, frame) for frame in range(start, stop) for one in first if frame >= first[one]]
+        keys += [(one, frame) for frame in reversed(range(start, stop)) for one in first if frame < first[one]]
+    limits = RowLimits(generator.choice([1, 3, 7, 1000]), memory_bytes=0 if on_disk else 1 << 30)
+    with contextlib.closing(MaskRows("video", (12, 16), tmp_path, limits=limits)) as rows:
+        for key in keys:
+            rows.add(mask(*key))
+        table = rows.table()
+    assert list(zip(table["object_id"].to_pylist(), table["frame_index"].to_pylist(), strict=True)) == sorted(keys)
 
 
 def test_rows_that_were_saved_and_put_back_are_the_same(tmp_path: Path) -> None:

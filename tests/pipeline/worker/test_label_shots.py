@@ -68,3 +68,12 @@ def test_an_object_is_followed_in_the_shots_that_have_a_prompt_of_it(
     assert [(row["object_id"], row["frame_index"]) for row in found] == [(one, n) for one in rows for n in rows[one]]
     assert labels.expected_masks == len(found)
     assert labels.num_frames == len({row["frame_index"] for row in found})
+
+
+def test_rows_are_in_order_where_an_object_is_followed_from_the_middle_of_a_later_shot() -> None:
+    box = BoxPrompt((1.0, 1.0, 5.0, 5.0))
+    one = ObjectPrompts(1, None, ((FramePosition(0, None), box), (FramePosition(8, None), box)))
+    options = LabelOptions("both", shots=Shots((0.6, 1.4), 0.2), cuts={1: [(9, None)]})
+    labels = taken(label_steps(Session, "v", VideoPrompts((one,)), Frames(), options))
+    assert labels.masks["frame_index"].to_pylist() == [0, 1, 2, 7, 8]
+    assert labels.expected_masks == 5
