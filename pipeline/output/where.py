@@ -177,7 +177,7 @@ class _Parser:
         scalar = self._as_in(name, value)
         field = pc.field(name)
         if scalar.type != self._schema.field(name).type:
-            # Arrow would cut 100.5 to the column's 100. Ids of 17 digits are rounded, which decides nothing here: such a
+            # Arrow would cut 100.5 to the column's 100. Ids of 17 digits are rounded, which decides nothing here: the
             # value has a fraction, or is beyond all integers.
             field = field.cast(scalar.type, safe=False)
         return _COMPARE[sign](field, pc.scalar(scalar))
