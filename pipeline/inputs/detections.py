@@ -18,15 +18,20 @@ from model import BoxPrompt
 from pipeline.arrays import UInt64Array
 from pipeline.errors import TableChanged
 from pipeline.inputs.boxes import FRACTIONS, PIXELS, FractionBox
+from pipeline.inputs.columns import DETECTIONS_IN
 from pipeline.inputs.naming import NamedColumns, Naming
-from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
+from pipeline.inputs.prompt_hash import PromptHashes, row_digests
 from pipeline.inputs.prompts import position_of
 from pipeline.records import FramePosition, WorkItem
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
 
-DETECTION_COLUMNS = (*PROMPT_COLUMNS, "category", "score")
-"""What a worker reads, and what the hash of a video is made of."""
+DETECTION_COLUMNS = tuple(column.name for column in DETECTIONS_IN if column.name != "video_id")
+"""What a worker reads, and what the hash of a video is made of.
+
+A table may have the other columns of prompts too, as one that `pipeline.prompts` has written. The driver reads them as
+null, and a worker does not read them, so that both make the same hash.
+"""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.ids import joined
 from pipeline.inputs.categories import Categories
 from pipeline.inputs.coordinates import Coordinates
-from pipeline.inputs.detections import DETECTION_COLUMNS, detection_digests
+from pipeline.inputs.detections import detection_digests
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.packed_columns import PlaceCollector, RowPlaces, narrow
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
@@ -122,7 +122,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     coordinates = Coordinates(tables.box_told, tables.key_of_prompts)
     categories = Categories(tables.key_of_prompts)
     names = numbers.all_names() if tables.is_partial else None
-    columns = DETECTION_COLUMNS if tables.has_detections else (*PROMPT_COLUMNS, "category")
+    columns = (*PROMPT_COLUMNS, "category", *(("score",) if tables.has_detections else ()))
     for batch in tables.read_prompts(("video_id", *columns), names):
         video_ids = batch.rows.column("video_id")
         videos = numbers.find(video_ids)

@@ -6,6 +6,7 @@ import codecs
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -60,6 +61,19 @@ def test_text_is_planned_and_read_and_another_score_or_category_labels_its_video
         other = hashes(plan_of(tmp_path, CSV.format(score=score, category=category)))
         assert (other["a"] != first["a"], other["b"] == first["b"]) == (True, True)
     assert hashes(plan_of(tmp_path, CSV.format(score=0.9, category="cup"))) == first
+
+
+@pytest.mark.slow
+def test_boxes_with_the_other_columns_of_prompts_are_planned_and_read_as_boxes_alone(tmp_path: Path) -> None:
+    boxes = [{"video_id": name, "frame_index": 0, "box_xyxy": [1.0, 2.0, 4.0, 6.0]} for name in "ab"]
+    further = {"object_id": 7, "points_xy": [[1.0, 2.0]], "point_labels": [1]}
+    found = []
+    for name, rows in (("boxes", boxes), ("prompts", [box | further for box in boxes])):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+        for item in plan_job(open_job(config(tmp_path, f"{name}.parquet"))).items():
+            (box,) = read_detections(item, None, detection_rows()).boxes
+            found.append((item.video_id, item.prompt_hash, box.box.box_xyxy))
+    assert (len(found), found[:2]) == (4, found[2:])
 
 
 @pytest.mark.slow
