@@ -59,7 +59,8 @@ def _why(files: LabelFiles, name: str) -> str:
 
 def _without_extras(files: LabelFiles, ending: str) -> list[str]:
     extras = ("labels.txt", "classes.txt", "seqmap.txt", MANIFEST)
-    return [name for name in files.ending_in(ending) if name.rpartition("/")[2] not in extras]
+    last_parts = ((name, name.rpartition("/")[2]) for name in files.ending_in(ending))
+    return [name for name, last in last_parts if last not in extras and not last.startswith("README")]
 
 
 def _told_by_manifest(files: LabelFiles) -> str | None:

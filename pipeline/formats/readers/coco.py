@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from model import IMAGE_SUFFIXES
 from pipeline.errors import InputError
 from pipeline.formats.folder import MANIFEST
 from pipeline.formats.json_stream import Entry, entries
@@ -37,6 +38,8 @@ NO_TRACK = -1
 _OBJECT_KEYS = ("instance_id", "track_id", "object_id")
 _NO_NAMES = ("frame", "frames", "image", "img", "im", "picture")
 _BEFORE_NUMBER = re.compile(r"^(.*?)[ _.-]*\d+$")
+_ROBOFLOW = re.compile(r"[._]([A-Za-z]{3,4})\.rf\.[0-9A-Za-z]+$")
+"""What Roboflow puts behind a name: `cup_00012.jpg` is `cup_00012_jpg.rf.4a3f….jpg` there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +189,13 @@ def _picture(image: Mapping[str, Any], catalog: Catalog) -> Picture:
 def video_and_picture(file_name: str) -> tuple[str, str]:
     """The video and the picture that a path names: `cup` of `cup/00012.jpg` and of `cup_00012.jpg`.
 
-    A name such as `frame_00012.jpg` names no video, which is empty then.
+    A name such as `frame_00012.jpg` names no video, which is empty then. What Roboflow has put behind a name is left
+    out. The name has an ending, because what follows its last dot is taken for one.
     """
     folder, picture = posixpath.split(file_name.replace("\\", "/"))
+    stem, _ = posixpath.splitext(picture)
+    if renamed := _ROBOFLOW.search(stem):
+        picture = f"{stem[: renamed.start()]}.{renamed[1]}"
     if folder:
         return folder, picture
     before = _BEFORE_NUMBER.match(posixpath.splitext(picture)[0])
@@ -221,7 +228,8 @@ def _picture_of(annotation: Mapping[str, Any], catalog: Catalog, options: ReadOp
     if picture is not None:
         return picture
     if isinstance(image_id, str) and not catalog.pictures:
-        video, name = video_and_picture(image_id)
+        has_ending = image_id.lower().endswith(IMAGE_SUFFIXES)  # Ultralytics writes names without one
+        video, name = video_and_picture(image_id if has_ending else f"{image_id}.jpg")
         return Picture(video, LabelFrame(file_name=name), None)
     if image_id is None:
         raise ValueError("it has no image_id")

@@ -35,8 +35,8 @@ from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.boxes import box_of
 from pipeline.formats.readers.coco import video_and_picture
 
-_NOT_LABELS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "README.txt", "obj.names")
-_NOT_VIDEOS = ("labels", "train", "val", "test")
+_NOT_LABELS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "obj.names")
+_NOT_VIDEOS = ("labels", "train", "val", "valid", "test")
 
 
 def read_boxes(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -50,14 +50,14 @@ def read_polygons(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
 
 
 def _read(files: LabelFiles, options: ReadOptions, *, is_seg: bool) -> Iterator[Label]:
-    names = [name for name in files.ending_in(".txt") if posixpath.basename(name) not in _NOT_LABELS]
+    names = [name for name in files.ending_in(".txt") if _is_of_labels(posixpath.basename(name))]
     if not names:
         raise InputError(f"{files.key}: {files.shown} holds no .txt file of labels")
     classes, tails = _classes(files), _Tails(files, names, is_seg=is_seg)
     pictures = {posixpath.splitext(name)[0]: name for name in files.ending_in(*IMAGE_SUFFIXES)}
     for name in sorted(names, key=posixpath.split):
         stem = posixpath.splitext(name)[0]
-        video, picture = video_and_picture(_without_layout(stem))
+        video, picture = video_and_picture(_without_layout(name))
         frame = LabelFrame(file_name=picture)
         size_hw = partial(_size_of, files, _picture_of(stem, pictures), options.size_hw) if is_seg else None
         is_empty = True
@@ -150,9 +150,13 @@ def _parsed(
     return classes.get(class_id, str(class_id)), shape, *tails.score_and_track(rest)
 
 
-def _without_layout(stem: str) -> str:
+def _is_of_labels(name: str) -> bool:
+    return name not in _NOT_LABELS and not name.startswith("README")
+
+
+def _without_layout(name: str) -> str:
     """The path of a text without the folders that YOLO's layout puts above it: `labels/train`, `train/labels`."""
-    parts = stem.split("/")
+    parts = name.split("/")
     while len(parts) > 1 and parts[0] in _NOT_VIDEOS:
         parts = parts[1:]
     return "/".join(parts)
