@@ -24,10 +24,11 @@ from pipeline.config.fields import AsTyped
 from pipeline.config.kinds import OptionalPlace
 from pipeline.errors import ConfigError
 from pipeline.inputs.kept_listing import read_kept
+from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
 from pipeline.records import BAD, Reason, Status
 from pipeline.redact import redact_uri
-from pipeline.storage.destinations import check_file, save_file
+from pipeline.storage.destinations import save_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.text import Causes, counted, describe_causes, reason_in_words, say

@@ -26,6 +26,7 @@ from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Group
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
+from pipeline.output.targets import check_folder
 from pipeline.packages import leave_current_folder
 from pipeline.pages.page import check_installed
 from pipeline.pages.save import save_page
@@ -35,7 +36,7 @@ from pipeline.quality.comparison import AS_GOOD
 from pipeline.quality.conventions import SENTENCES
 from pipeline.quality.series import track_series
 from pipeline.quality.sources import OutputMasks, named
-from pipeline.storage.destinations import check_folder, save_file
+from pipeline.storage.destinations import save_file
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.text import ProgressLine, counted, one_line, say
 from pipeline.truth import Truth

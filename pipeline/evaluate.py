@@ -24,6 +24,7 @@ from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_a
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
+from pipeline.output.targets import check_folder
 from pipeline.packages import leave_current_folder
 from pipeline.pages.page import check_installed
 from pipeline.pages.save import save_page
@@ -35,7 +36,7 @@ from pipeline.quality.scoring import Scored, Scorer, ScoringJob, scoring_tasks
 from pipeline.quality.series import track_series
 from pipeline.quality.sources import MaskSource, OutputMasks, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
-from pipeline.storage.destinations import check_folder, save_file
+from pipeline.storage.destinations import save_file
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.text import ProgressLine, counted, meant_several, say
 from pipeline.truth import Truth

@@ -29,11 +29,11 @@ from pipeline.formats.planning import make_plan
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
 from pipeline.formats.selection import Content, Selection
 from pipeline.formats.table_spool import Spools
+from pipeline.output.targets import check_folder
 from pipeline.packages import leave_current_folder
 from pipeline.quality.blend import DEFAULT
 from pipeline.redact import redact_uri
 from pipeline.reviews.live import names_verdict
-from pipeline.storage.destinations import check_folder
 from pipeline.tables import JobTables
 from pipeline.text import counted, say
 

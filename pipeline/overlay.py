@@ -32,12 +32,12 @@ from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalNames, Opt
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
 from pipeline.formats.selection import OptionalCondition
+from pipeline.output.targets import check_folder
 from pipeline.packages import leave_current_folder
 from pipeline.records import Status
 from pipeline.redact import redact_uri
 from pipeline.reviews.live import names_verdict
 from pipeline.storage.atomic_files import spool_errors
-from pipeline.storage.destinations import check_folder
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
 from pipeline.storage.uris import local_path
 from pipeline.text import BAD_VIDEOS, NO_VIDEOS_YET, ProgressLine, complain, counted, say

@@ -20,9 +20,9 @@ from pipeline.formats.label import ReadOptions
 from pipeline.formats.label_prompts import Account, Destination, Wishes, write_prompts
 from pipeline.formats.label_videos import LabelVideos
 from pipeline.formats.labels import FORMATS, read_labels
+from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact, redact_uri
-from pipeline.storage.destinations import check_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, say
 

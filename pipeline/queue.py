@@ -24,6 +24,7 @@ from pipeline.data_engine.reviewed import audited, calibrate
 from pipeline.data_engine.walked import with_walks
 from pipeline.errors import ConfigError
 from pipeline.output.schema import TRACKS
+from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
 from pipeline.quality.blend import DEFAULT, Blend
 from pipeline.quality.track_columns import MEASURED, with_doubt
@@ -31,7 +32,7 @@ from pipeline.redact import redact_uri
 from pipeline.reviews.cycles import Cycle
 from pipeline.reviews.live import names_verdict
 from pipeline.reviews.verdicts import Key, Opinion, read_verdicts
-from pipeline.storage.destinations import check_file, load_file, save_file
+from pipeline.storage.destinations import load_file, save_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.tables import JobTables

@@ -14,12 +14,12 @@ from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.kinds import OptionalPlace, Place
+from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
 from pipeline.pages.job_page import PageOptions, job_page
 from pipeline.pages.page import check_installed
 from pipeline.pages.save import save_page
 from pipeline.redact import redact_uri
-from pipeline.storage.destinations import check_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import say
 

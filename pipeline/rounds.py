@@ -23,9 +23,10 @@ from pipeline.data_engine.another_round import ErrorLeft, Worth, another_round, 
 from pipeline.data_engine.audit import Rate
 from pipeline.data_engine.gone import Gone
 from pipeline.data_engine.round_facts import Labeled, Looked, Round, read_facts
+from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact_uri
-from pipeline.storage.destinations import check_file, save_file
+from pipeline.storage.destinations import save_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, one_line, say
 

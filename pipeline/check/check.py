@@ -9,7 +9,7 @@ from pipeline.check.page import Findings, page
 from pipeline.command import ExitCode
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.job import check_device, open_job, plan_job
-from pipeline.driver.places import check_lasting
+from pipeline.driver.places import check_place
 from pipeline.driver.prune import find_former
 from pipeline.driver.run_record import RunRecord, recorded_run
 from pipeline.driver.summary import End
@@ -24,7 +24,7 @@ def run(config: JobConfig) -> int:
 
     Nothing is written but `log_file=`. Raises `ConfigError` where the job itself would not start.
     """
-    check_lasting("log_file", config.log_file)
+    check_place("log_file", config.log_file)
     with recorded_run(config) as record:
         end = _check(config, record)
         record.end(end.code, end.message)

@@ -26,7 +26,7 @@ from pipeline.driver.job import Job, check_device, clean_up, is_finished, judged
 from pipeline.driver.limits import FailureBudget, Limits
 from pipeline.driver.log_file import log_video
 from pipeline.driver.loop import Interrupts, Loop, Timing
-from pipeline.driver.places import check_lasting
+from pipeline.driver.places import check_place
 from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
 from pipeline.driver.rounds import corrected_first, keep_from, with_former_rows
@@ -83,7 +83,7 @@ DEFAULT_PARTS = Parts()
 
 def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
     """Label what remains to be labeled and return the exit code. Raises `ConfigError` if the job cannot start."""
-    check_lasting("log_file", config.log_file)
+    check_place("log_file", config.log_file)
     with recorded_run(config) as record:
         end = carry_out(config, record, parts)
         record.end(end.code, end.message)

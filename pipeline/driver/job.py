@@ -17,7 +17,7 @@ from pipeline.driver.limits import FailureBudget
 from pipeline.driver.log_file import log_video
 from pipeline.driver.losses import check_losses
 from pipeline.driver.number_format import with_numbers
-from pipeline.driver.places import check_free, check_lasting
+from pipeline.driver.places import check_free, check_place
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.replaced_files import with_replaced_files
 from pipeline.driver.retries import to_try_again, with_other_files
@@ -89,7 +89,7 @@ def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
     if not config.prompts and config.discover is None:
         config = _with_tables_of(before, config)
     _check_apart(config)
-    check_lasting("output", config.output)
+    check_place("output", config.output)
     if config.shots == "detect":
         check_installed()
     weights = resolve_weights(config, before)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.errors import ConfigError
 from pipeline.output.layout import LOG, OWNER
 from pipeline.output.schema import TABLES
+from pipeline.output.targets import check_beside_jobs
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
 
@@ -14,13 +15,15 @@ _OF_EXPORTS = frozenset({"manifest_videos.jsonl", "_parts"})
 _DISPOSABLE = ("runtime_resources", "working_dir_files")
 
 
-def check_lasting(key: str, place: str | None) -> None:
-    """Raises `ConfigError` if the place of a key lies in the copy of `working_dir` that Ray makes for a submitted job.
+def check_place(key: str, place: str | None) -> None:
+    """Raises `ConfigError` if what is written to the place of a key would be gone, or would spoil the tables of a job.
 
-    Ray starts the job in that folder, so relative paths lie in it, and deletes it some time after the job's end.
+    Ray makes a copy of `working_dir` for a submitted job and starts the job in it, so relative paths lie in it. Ray
+    deletes it some time after the job's end.
     """
     if place is None or not is_local(place):
         return
+    check_beside_jobs(place, key)
     parts = Path(local_path(place)).expanduser().absolute().parts
     if any(parts[start : start + 2] == _DISPOSABLE for start in range(len(parts))):
         raise ConfigError(

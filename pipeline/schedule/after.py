@@ -25,10 +25,10 @@ from pipeline.errors import ConfigError
 from pipeline.formats.handing_out import ReviewKeys
 from pipeline.formats.registry import load
 from pipeline.formats.selection import Content, Selection
+from pipeline.output.targets import check_file, check_folder
 from pipeline.pages.page import check_installed
 from pipeline.redact import redact, redact_uri
 from pipeline.schedule.processes import PLACES, Command, Ended, run
-from pipeline.storage.destinations import check_file, check_folder
 from pipeline.storage.uris import absolute_place, is_local
 from pipeline.text import counted, one_line
 

@@ -28,7 +28,7 @@ from pipeline.config.job_config import JobConfig
 from pipeline.config.schedule_config import AfterConfig
 from pipeline.driver import driver
 from pipeline.driver.job import Job
-from pipeline.driver.places import check_lasting
+from pipeline.driver.places import check_place
 from pipeline.driver.run_record import RunRecord, exit_code_of, recorded_run, told
 from pipeline.driver.summary import End
 from pipeline.errors import ConfigError, NewerVersion, OwnedByAnother, StorageError, UnusableStore
@@ -69,7 +69,7 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
 
     Raises `ConfigError` if the job cannot start.
     """
-    check_lasting("log_file", config.log_file)
+    check_place("log_file", config.log_file)
     with recorded_run(config, parts.now) as record:
         try:
             after.check_steps(config)

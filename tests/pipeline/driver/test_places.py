@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.driver.places import check_free, check_lasting
+from pipeline.driver.places import check_free, check_place
 from pipeline.errors import ConfigError
 from pipeline.run import main
 from pipeline.storage.job_storage import JobStorage
@@ -21,9 +21,9 @@ def test_a_relative_place_in_the_folder_that_ray_deletes_is_refused(
     monkeypatch.chdir(folder)
     for place in ("out", "./out", str(folder / "out"), f"file://{folder}/out"):
         with pytest.raises(ConfigError, match=r"output=.* lies in the folder that Ray deletes after a submitted job"):
-            check_lasting("output", place)
+            check_place("output", place)
     for place in (str(tmp_path / "out"), "s3://bucket/runtime_resources/working_dir_files/out", None):
-        check_lasting("output", place)
+        check_place("output", place)
     words = ["prompts=p.parquet", "cluster=serial", "output=out"]
     assert main(words) == 2
     assert "output=" in capsys.readouterr().err
