@@ -228,10 +228,12 @@ def _first_frame(record: dict[str, Any], format_name: str) -> int:
 
 
 def _add_numbers_of_mots(videos: dict[str, _Video], files: LabelFiles) -> None:
-    """Objects by their numbers with the class, which `objects.csv` tells."""
+    """Objects by their numbers with the class, which `objects.csv` tells; the manifest tells their categories."""
+    categories = {name: dict(video.objects.values()) for name, video in videos.items()}
     try:
         for row in csv.DictReader(io.StringIO(files.read(_OBJECTS).decode())):
-            videos[row["video"]].objects[int(row["number"])] = (int(row["object_id"]), row["category"])
+            name, object_id = row["video"], int(row["object_id"])
+            videos[name].objects[int(row["number"])] = (object_id, categories[name].get(object_id, row["category"]))
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise files.fault(_OBJECTS, f"it is not as the export wrote it ({describe(error)}); export again") from error
 

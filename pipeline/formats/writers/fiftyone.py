@@ -37,6 +37,8 @@ class Options(Group):
 class Writer(VideoWriter):
     """See the module."""
 
+    frames = ("none",)
+
     def __init__(self, options: Options) -> None:
         self._options = options
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.fields import Group
 from pipeline.formats.folder import ExportFolder, PartFolder
@@ -53,6 +53,12 @@ class Options(Group):
         default="maskmill", min_length=1, description="The name under which Label Studio shows these predictions."
     )
 
+    @model_validator(mode="after")
+    def _check_prefix(self) -> Options:
+        if self.image_prefix and self.variant == "video":
+            raise ValueError("image_prefix= is for images: give variant=images too")
+        return self
+
 
 class Writer(VideoWriter):
     """See the module."""
@@ -63,6 +69,7 @@ class Writer(VideoWriter):
         self._options = options
         self._is_of_images = options.variant == "images"
         self.can_cut = self._is_of_images
+        self.frames = VideoWriter.frames if self._is_of_images else ("none",)
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """A task with a prediction: its regions in the order of the objects, a record each; or a task a frame."""

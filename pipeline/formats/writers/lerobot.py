@@ -75,6 +75,8 @@ class Episode(NamedTuple):
 class Writer(VideoWriter):
     """See the module."""
 
+    frames = ("none",)
+
     def __init__(self, options: Options) -> None:
         self._options = options
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
@@ -56,6 +56,12 @@ class Options(Group):
         description="Numbers of frames: index is the frame index of the tables (0, 4, 8 with a stride of 4), count is "
         "0, 1, 2.",
     )
+
+    @model_validator(mode="after")
+    def _check_role(self) -> Options:
+        if self.role == "results" and self.variant == "png":
+            raise ValueError("role=results is for texts: give variant=kitti or variant=mots_challenge too")
+        return self
 
 
 class Writer(VideoWriter):
@@ -202,7 +208,8 @@ def _sequence_info(video: ExportVideo, num_frames: int) -> str:
 
 def _csv_line(values: Iterable[object]) -> str:
     written = io.StringIO()
-    csv.writer(written, lineterminator="").writerow([str(value).replace("\n", " ") for value in values])
+    in_one_line = (str(value).replace("\r", " ").replace("\n", " ") for value in values)
+    csv.writer(written, lineterminator="").writerow(in_one_line)
     return written.getvalue()
 
 

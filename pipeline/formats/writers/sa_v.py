@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pycocotools import mask as coco
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.arrays import BoolArray
 from pipeline.config.fields import Group
@@ -35,6 +35,9 @@ from pipeline.formats.writer import VideoWriter
 from pipeline.masks.crop import box_pixels
 
 _SMALL, _LARGE = 32**2, 96**2
+
+_KEYS_OF = {"json": ("kind", "unlabeled", "fps_key"), "png": ("object_numbers",)}
+"""Keys that only one of the variants has."""
 
 
 class Options(Group):
@@ -68,6 +71,14 @@ class Options(Group):
         description="true writes the key fps, by which SAM 2's training finds frame_step by itself: 24 / frame_step. "
         "Otherwise its ann_every= must be set to frame_step.",
     )
+
+    @model_validator(mode="after")
+    def _check_variant(self) -> Options:
+        other = "png" if self.variant == "json" else "json"
+        for name in _KEYS_OF[other]:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}= is for variant={other}: leave it out, or give that variant")
+        return self
 
 
 class Writer(VideoWriter):

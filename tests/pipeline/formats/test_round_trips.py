@@ -107,6 +107,15 @@ def test_texts_of_mots_keep_frames_and_categories_where_nothing_shows_at_first(
     assert {(key[0], label.category) for key, label in found.items()} == {("v", "cat"), ("w", "dog")}
 
 
+@pytest.mark.parametrize("variant", ["png", "kitti"])
+def test_categories_of_mots_come_back_with_their_line_breaks(tmp_path: Path, variant: str) -> None:
+    categories = {1: "a\rb", 2: "x\ny", 3: 'q"u,o'}
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", categories, 2),), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", "format=mots", f"variant={variant}"]) == 0
+    found = by_mask(list(read_labels(str(tmp_path / "to"), "auto")))
+    assert {key[1]: label.category for key, label in found.items()} == categories
+
+
 SPLIT = ["splits.dev=0.5", "splits.held-out=0.5"]
 
 
