@@ -74,7 +74,15 @@ def join(address: str, start: Callable[..., object] = ray.init) -> None:
         _knock(address)
         with _sigterm_stops():
             start(address=address, runtime_env=code, logging_level=logging.WARNING)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        if _is_about_a_token(error):
+            raise ClusterDown(
+                f"cluster.address={address}: the cluster asks for its token, and this process has none or another: set "
+                "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on its nodes, and run the same "
+                "command again"
+            ) from error
+        if not isinstance(error, OSError | ValueError | RuntimeError):
+            raise
         if isinstance(error, ValueError) or "ersion mismatch" in str(error):
             raise ConfigError(
                 f"cluster.address={address}: this cluster cannot be joined ({describe(error)}); give host:port of one "
@@ -82,9 +90,20 @@ def join(address: str, start: Callable[..., object] = ray.init) -> None:
             ) from error
         raise ClusterDown(
             f"cluster.address={address}: no Ray cluster answers there ({describe(error)}): run the same command again "
-            "when it is up, with its RAY_AUTH_TOKEN if it has one; give the address of one that runs, or use "
-            "cluster=local"
+            "when it is up; give the address of one that runs, or use cluster=local"
         ) from error
+
+
+def _is_about_a_token(error: BaseException | None) -> bool:
+    """Whether Ray has found no token, or its cluster has refused the one that it was shown.
+
+    Ray says the latter in the cause of a `ConnectionError`, and in an error of a class of its own from 2.52 on.
+    """
+    while error is not None:
+        if type(error).__name__ == "AuthenticationError" or "InvalidAuthToken" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -> None:

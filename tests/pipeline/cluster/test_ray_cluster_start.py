@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -181,4 +182,31 @@ def test_what_a_repetition_does_not_mend_is_a_mistake_of_the_config(error: Excep
         raise error
 
     with pytest.raises(kind, match=r"cluster\.address=auto: .*cluster=local"):
+        join("auto", start)
+
+
+class AuthenticationError(Exception):
+    """As Ray names it from 2.52 on."""
+
+
+def _start_with_another_token(**_: object) -> None:
+    """`ray.init`, as it ends after 20 seconds."""
+    try:
+        raise RuntimeError(
+            "Failed to connect to GCS. Last connection error: Traceback …\nray.exceptions.AuthenticationError: "
+            "RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Ensure that …"
+        )
+    except RuntimeError as error:
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.2:6379") from error
+
+
+def _start_without_a_token(**_: object) -> None:
+    raise AuthenticationError("Token authentication is enabled but no authentication token was found.")
+
+
+@pytest.mark.parametrize("start", [_start_with_another_token, _start_without_a_token])
+def test_a_token_that_the_cluster_does_not_take_is_named_with_its_variable(start: Callable[..., object]) -> None:
+    """Without a token the job ended with a traceback, with a wrong one as if no cluster were there."""
+    said = r"cluster\.address=auto: the cluster asks for its token.* RAY_AUTH_MODE=token and RAY_AUTH_TOKEN .* again"
+    with pytest.raises(ClusterDown, match=said):
         join("auto", start)
