@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.label import ReadOptions
 from pipeline.formats.label_prompts import Account, Destination, Wishes, write_prompts
 from pipeline.formats.label_videos import LabelVideos
-from pipeline.formats.labels import FORMATS, read_labels
+from pipeline.formats.labels import FORMATS, crowds_as_objects, read_labels
 from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact, redact_uri
@@ -69,6 +69,11 @@ class _Labels(Group):
     min_score: float | None = Field(default=None, description="Labels with a lower score are left out.")
     min_area: float | None = Field(default=None, description="Labels with fewer pixels are left out.")
     categories: Names = Field(default=(), description="The categories that are taken; [] is all.")
+    crowd: Literal["skip", "take"] = Field(
+        default="skip",
+        description="What becomes of regions that COCO marks as a crowd (iscrowd=1) and that have no track: take makes "
+        "an object of each, for programs that mark each mask so which is a run-length code (CVAT, Datumaro).",
+    )
     video: Annotated[str | None, AsTyped("the id of a video")] = Field(
         default=None, description="The video of all labels, where the format names none."
     )
@@ -196,6 +201,8 @@ def run(arguments: PromptsArguments) -> ExitCode:
     )
     check_file(arguments.to, "prompts.parquet", arguments.to_options)
     labels = read_labels(arguments.source, arguments.format, read_options)
+    if arguments.crowd == "take":
+        labels = crowds_as_objects(labels)
     videos = LabelVideos(arguments.videos, options, arguments.check_videos)
     with tempfile.TemporaryDirectory(prefix="maskmill-prompts-", dir=arguments.spool_dir) as folder:
         try:

@@ -117,7 +117,14 @@ class LabelOther:
     kind: str
 
 
-Shape = LabelMask | LabelBox | LabelPolygons | LabelPoints | LabelOther
+@dataclass(frozen=True, slots=True)
+class LabelCrowd:
+    """A region of many things, as COCO's `iscrowd` says, which no id makes one object."""
+
+    region: LabelMask | LabelBox | LabelPolygons | LabelPoints | LabelOther
+
+
+Shape = LabelMask | LabelBox | LabelPolygons | LabelPoints | LabelOther | LabelCrowd
 
 
 @dataclass(frozen=True, slots=True)

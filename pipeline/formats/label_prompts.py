@@ -21,7 +21,16 @@ from model import BoxPrompt, PointPrompt
 from pipeline.arrays import Int64Array
 from pipeline.errors import InputError
 from pipeline.formats.choosing import NO_OBJECT, LabelColumns, choose, every_of, num_doubled, videos_with_several_frames
-from pipeline.formats.label import Label, LabelBox, LabelMask, LabelOther, LabelPoints, LabelPolygons, Shape
+from pipeline.formats.label import (
+    Label,
+    LabelBox,
+    LabelCrowd,
+    LabelMask,
+    LabelOther,
+    LabelPoints,
+    LabelPolygons,
+    Shape,
+)
 from pipeline.formats.label_spool import LabelSpool, Spooled, SpooledShape
 from pipeline.formats.label_videos import LabelVideos, names_shown
 from pipeline.formats.object_numbers import ids_of_labels, ids_of_objects
@@ -177,6 +186,8 @@ def _reason_to_leave_out(label: Label, wishes: Wishes) -> str:
         return _EMPTY
     if isinstance(label.shape, LabelOther):
         return f"of shape {label.shape.kind}, which says neither a mask nor a box"
+    if isinstance(label.shape, LabelCrowd):
+        return "of a crowd (iscrowd=1), which is no one object: crowd=take takes each as one"
     if wishes.categories and label.category not in wishes.categories:
         return "of other categories"
     if wishes.min_score is not None and (label.score is None or label.score < wishes.min_score):
@@ -191,7 +202,7 @@ def _fitted(label: Label, video_id: str, videos: LabelVideos) -> tuple[SpooledSh
     """
     shape = label.shape
     assert shape is not None
-    assert not isinstance(shape, LabelOther)
+    assert not isinstance(shape, LabelOther | LabelCrowd)
     needs_size = isinstance(shape, LabelMask | LabelPolygons) or (isinstance(shape, LabelBox) and shape.is_fraction)
     facts = videos.facts(video_id) if needs_size else None
     if isinstance(shape, LabelPolygons):

@@ -6,12 +6,12 @@ Import and evaluation read through this door. A new format is a reader in `reade
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import InputError, describe
 from pipeline.formats.exported import check_is_whole, options_of_export, with_names_of_the_job
 from pipeline.formats.guess import format_of
-from pipeline.formats.label import Label, ReadOptions
+from pipeline.formats.label import Label, LabelCrowd, ReadOptions
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers import (
     boxes,
@@ -107,6 +107,12 @@ def read_labels(
     _check_used(format_name, options)
     labels = FORMATS[format_name].read(files, options_of_export(files, format_name, options))
     return with_names_of_the_job(_told(labels, files, format_name), files, format_name)
+
+
+def crowds_as_objects(labels: Iterator[Label]) -> Iterator[Label]:
+    """The same labels, where each crowd is taken for one object."""
+    for label in labels:
+        yield replace(label, shape=label.shape.region) if isinstance(label.shape, LabelCrowd) else label
 
 
 def _check_used(format_name: str, options: ReadOptions) -> None:

@@ -1,7 +1,7 @@
 """Labels of any format as a table of masks in Parquet, for those who hold them against the masks of a job.
 
 The table has the columns of `MASKS`. A row without an object says that the frame is labeled, one without `rle` that the
-object is hidden there.
+object is hidden there. A crowd is no object: its frame is labeled, and nothing else is known of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.formats.label import Label, LabelFrame, LabelPolygons, ReadOptions, SizeHW, frame_number
+from pipeline.formats.label import Label, LabelCrowd, LabelFrame, LabelPolygons, ReadOptions, SizeHW, frame_number
 from pipeline.formats.label_videos import stem_of
 from pipeline.formats.labels import read_labels
 from pipeline.output.schema import RLE
@@ -147,6 +147,8 @@ def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], frames: 
         raise InputError(f"{label.place}: the format names no video; give videos=[ID], the video that is meant")
     if video_id not in videos.sizes:
         video_id = by_stem.get(stem_of(video_id), video_id)
+    if isinstance(label.shape, LabelCrowd):
+        label = replace(label, object_key=None, shape=None)
     if label.object_key is None and label.shape is not None:
         raise InputError(f"{label.place}: nothing says which object it is on other frames; truth needs ids of objects")
     mask = label.mask(videos.sizes.get(video_id))

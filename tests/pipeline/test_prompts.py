@@ -529,3 +529,28 @@ def test_a_key_of_the_other_use_of_the_command_is_refused(
 ) -> None:
     assert door(["from=labels.json", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_crowd_is_no_object_unless_it_is_asked_for_or_has_a_track(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd = {"segmentation": rle(square(10, 8)), "iscrowd": 1}
+    one = {"segmentation": rle(square(2, 3)), "iscrowd": 0}
+    source = coco_file(tmp_path, [one, crowd])
+    assert imported(source, tmp_path / "p.parquet", f"videos={clips}") == 0
+    assert "left out  1 of a crowd (iscrowd=1), which is no one object: crowd=take" in capsys.readouterr().out
+    assert len(pq.read_table(tmp_path / "p.parquet")) == 1
+    assert imported(source, tmp_path / "all.parquet", f"videos={clips}", "crowd=take") == 0
+    assert len(pq.read_table(tmp_path / "all.parquet")) == 2
+    tracked = coco_file(tmp_path, [one | {"track_id": 4}, crowd | {"track_id": 5}])
+    assert imported(tracked, tmp_path / "tracks.parquet", f"videos={clips}") == 0
+    assert pq.read_table(tmp_path / "tracks.parquet")["object_id"].to_pylist() == [4, 5]
+
+
+def test_labels_that_are_crowds_alone_are_refused_with_the_way_to_take_them(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So are those of CVAT and Datumaro, which write iscrowd for each mask that is a run-length code."""
+    source = coco_file(tmp_path, [{"segmentation": rle(square(10, 8)), "iscrowd": 1}])
+    assert imported(source, tmp_path / "p.parquet", f"videos={clips}") == 2
+    assert "1 of a crowd (iscrowd=1), which is no one object: crowd=take takes each as one" in capsys.readouterr().err

@@ -2,8 +2,9 @@
 
 An image's video is the one that `video_id` names, else the folder in its `file_name`, else what stands before the last
 number in the name. Its frame is `frame_id`, counted from 0, else the number in the name. The object of an annotation is
-its `instance_id`, `track_id` or `object_id`; plain COCO has none. A list of results has no images: `images=` names the
-file that has them. Source: cocodataset.org, "Data format" and "Results format"; mmdet `base_video_dataset.py`.
+its `instance_id`, `track_id` or `object_id`; plain COCO has none. With `iscrowd` an annotation without such an id is a
+region of many things. A list of results has no images: `images=` names the file that has them. Source: cocodataset.org,
+"Data format" and "Results format"; mmdet `base_video_dataset.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.formats.json_stream import Entry, entries
 from pipeline.formats.label import (
     Label,
     LabelBox,
+    LabelCrowd,
     LabelFrame,
     ObjectKey,
     ReadOptions,
@@ -208,12 +210,13 @@ def _label(entry: Entry, catalog: Catalog, options: ReadOptions, shown: str) -> 
     try:
         if not isinstance(annotation, Mapping):
             raise ValueError("it is no object with image_id and a box or a mask")
-        picture = _picture_of(annotation, catalog, options)
+        picture, key = _picture_of(annotation, catalog, options), object_key(annotation)
+        shape = shape_of(annotation, picture.size_hw or options.size_hw)
         return Label(
             picture.video,
             picture.frame,
-            object_key(annotation),
-            shape_of(annotation, picture.size_hw or options.size_hw),
+            key,
+            crowd_of(annotation, shape) if key is None else shape,
             category_of(annotation, catalog),
             score_of(annotation),
             f"{shown}, {entry.place}",
@@ -292,6 +295,13 @@ def shape_of(annotation: Mapping[str, Any], size_hw: SizeHW | None) -> Shape | N
     if turned:  # CVAT writes the box as it was before it was turned
         raise ValueError(f"its box is turned by {turned} degrees, and boxes are upright")
     return box_of_xywh(annotation.get("bbox"))
+
+
+def crowd_of(annotation: Mapping[str, Any], shape: Shape | None) -> Shape | None:
+    """The shape, as a crowd where `iscrowd` says that it is one."""
+    if shape is None or isinstance(shape, LabelCrowd) or not annotation.get("iscrowd"):
+        return shape
+    return LabelCrowd(shape)
 
 
 def box_of_xywh(bbox: Any) -> LabelBox | None:

@@ -20,6 +20,7 @@ from pipeline.formats.readers.coco import (
     Catalog,
     annotation_files,
     category_of,
+    crowd_of,
     score_of,
     shape_of,
     takes_another,
@@ -120,7 +121,7 @@ def _track(entry: Entry, videos: _Videos, shown: str) -> Iterator[Label]:
             shape = _shape(masks[number], boxes[number], video.size_hw)
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from error
-        yield Label(video.name, frame, key, shape, category, score, place)
+        yield Label(video.name, frame, key, crowd_of(track, shape), category, score, place)
 
 
 def _shape(mask: Any, box: Any, size_hw: SizeHW | None) -> Shape | None:
