@@ -67,7 +67,8 @@ class ReviewTable:
             self.check(row)
         path = new_review(self.name, datetime.now(UTC))
         metadata = {self._version_key: str(self.version).encode()}
-        storage.create(path, parquet_bytes(table.replace_schema_metadata(metadata)))
+        # Its name is random, so that disks and stores without create-only writes take it as well.
+        storage.replace(path, parquet_bytes(table.replace_schema_metadata(metadata)))
         return path
 
     def _check_names_and_times(self, row: Row) -> None:

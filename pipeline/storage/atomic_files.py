@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -11,15 +12,22 @@ from pathlib import Path
 
 from pipeline.errors import StorageError
 
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
+"""What disks say that make no hard links. Of permissions none is missing: the file was written there just before."""
+
+
+class NoHardLinks(OSError):
+    """A disk that makes no hard links, as many mounted buckets and memory cards: no file can be created only once."""
+
 
 def create_file(final: Path, data: bytes, aside: Path) -> None:
     """Write `final`, which must not exist; `aside` is a folder on the same disk.
 
     Raises:
         FileExistsError: it exists. Of two writers at the same time exactly one succeeds.
-        OSError: the disk has no hard links, which this needs.
+        NoHardLinks: the disk has none, which this needs.
     """
-    _publish(final, aside, lambda temporary: _write(temporary, data), lambda temporary: os.link(temporary, final))
+    _publish(final, aside, lambda temporary: _write(temporary, data), lambda temporary: _link(temporary, final))
 
 
 def replace_file(final: Path, data: bytes, aside: Path) -> None:
@@ -75,6 +83,15 @@ def _publish(final: Path, aside: Path, write: Callable[[Path], None], name: Call
         _sync_folder(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, final: Path) -> None:
+    try:
+        os.link(temporary, final)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise NoHardLinks(error.errno, f"this disk makes no hard links ({error.strerror})", str(final)) from error
+        raise
 
 
 def _write(path: Path, data: bytes) -> None:

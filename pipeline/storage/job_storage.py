@@ -26,7 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import AlreadyExists, StorageError, UnusableStore
 from pipeline.redact import redact, redact_uri
-from pipeline.storage.atomic_files import copy_file, create_file, replace_file
+from pipeline.storage.atomic_files import NoHardLinks, copy_file, create_file, replace_file
 from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create, said
 from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import Place, safe_stores, scheme_of
@@ -100,6 +100,10 @@ class JobStorage:
             now = self.modified(path)
             if not self.single_driver and not self._refuses_second(path):
                 raise self._unsafe("the server ignores the condition of create-only writes")
+        except StorageError as error:
+            if isinstance(error.__cause__, NoHardLinks):
+                raise self._unsafe("this disk makes no hard links") from error
+            raise
         finally:
             with contextlib.suppress(StorageError):
                 self.delete([path])

@@ -15,15 +15,20 @@ def is_glob(uri: str) -> bool:
 def folders_with(uri: str, name: str, storage_options: StorageOptions | None = None) -> list[str]:
     """The folders that a glob matches and in which `name` lies, as URIs, ascending; `uri` itself if it is no glob.
 
-    Raises `FileNotFoundError` if there is none, and `StorageError` if the store does not answer.
+    A folder of this very name, as `runs [v2]`, is no glob. Raises `FileNotFoundError` if there is none, and
+    `StorageError` if the store does not answer.
     """
     if not is_glob(uri):
         return [uri]
     filesystem, path = open_filesystem(uri, storage_options)
     pattern = f"{path.rstrip('/')}/{name}"
-    found: list[str] = Backoff().run(
-        f"listing {redact_uri(uri)}", lambda: [str(one) for one in filesystem.glob(pattern)]
-    )
+
+    def find() -> list[str] | None:
+        return None if filesystem.exists(pattern) else [str(one) for one in filesystem.glob(pattern)]
+
+    found = Backoff().run(f"listing {redact_uri(uri)}", find)
+    if found is None:
+        return [uri]
     if not found:
         raise FileNotFoundError(f"{redact_uri(uri)} matches no folder that holds {name}; check the path")
     absolute = str if is_local(uri) else filesystem.unstrip_protocol

@@ -21,7 +21,15 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
-from pipeline.storage.schemes import ARCHIVES, WEB_SCHEMES, Place, problem_of_password, scheme_name, scheme_of
+from pipeline.storage.schemes import (
+    ARCHIVES,
+    WEB_SCHEMES,
+    Place,
+    names_host,
+    problem_of_password,
+    scheme_name,
+    scheme_of,
+)
 from pipeline.storage.walks import let_walks_fail
 
 StorageOptions = Mapping[str, Any]
@@ -178,7 +186,10 @@ def absolute_place(place: str) -> str:
 
 @lru_cache(maxsize=1024)
 def parent(uri: str) -> str:
-    """The folder that holds a file, as an absolute URI."""
+    """The folder that holds a file, as an absolute URI.
+
+    What follows a `?` is the query of an address on a host. In a bucket it is a part of the key.
+    """
     if is_local(uri):
         return str(Path(local_path(uri)).absolute().parent)
-    return uri.partition("?")[0].rpartition("/")[0]
+    return (uri.partition("?")[0] if names_host(uri) else uri).rpartition("/")[0]

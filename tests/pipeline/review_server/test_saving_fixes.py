@@ -101,16 +101,16 @@ def test_a_fix_whose_verdict_a_killed_server_has_not_written_gets_it(
 
 
 def test_a_fix_that_a_store_has_taken_without_an_answer_is_not_saved_again(client: Client) -> None:
-    server, create = fixing(client, unseen_correction(KEY[1], key=KEY)), client.state.storage.create
+    server, replace = fixing(client, unseen_correction(KEY[1], key=KEY)), client.state.storage.replace
 
     def in_vain(path: str, data: bytes) -> None:
-        create(path, data)
+        replace(path, data)
         raise StorageError("no answer within 60 s")
 
-    client.state.storage.create = in_vain  # type: ignore[method-assign]
+    client.state.storage.replace = in_vain  # type: ignore[method-assign]
     with pytest.raises(StorageError, match="no answer"):
         server.save({"id": "one", "once": "a-1"})
-    client.state.storage.create = create  # type: ignore[method-assign]
+    client.state.storage.replace = replace  # type: ignore[method-assign]
     told = server.save({"id": "one", "once": "a-1"})
     assert [path for path, _ in read_correction_files(client.state.storage)] == [told["path"]]
     assert len(verdicts(client)) == 1

@@ -76,15 +76,15 @@ def test_a_verdict_that_counts_again_after_an_undo_is_not_what_was_sent(output: 
 
 def test_a_verdict_that_a_store_has_taken_without_an_answer_is_not_written_again(output: str) -> None:
     with reviewing(output) as client:
-        create = client.state.storage.create
+        replace = client.state.storage.replace
 
         def in_vain(path: str, data: bytes) -> None:
-            create(path, data)
+            replace(path, data)
             raise StorageError("no answer within 60 s")
 
-        client.state.storage.create = in_vain  # type: ignore[method-assign]
+        client.state.storage.replace = in_vain  # type: ignore[method-assign]
         assert "no answer" in client.say("clip-1", 3, "accept", 503, id="x-1")["error"]
-        client.state.storage.create = create  # type: ignore[method-assign]
+        client.state.storage.replace = replace  # type: ignore[method-assign]
         told = client.say("clip-1", 3, "accept", id="x-1")
         assert [path for path, _ in read_verdict_files(JobStorage(output))] == [told["path"]]
         assert client.said() == {("clip-1", 3): "accept"}
@@ -172,10 +172,10 @@ class FullStorage(JobStorage):
 
     is_full = True
 
-    def create(self, path: str, data: bytes) -> None:
+    def replace(self, path: str, data: bytes) -> None:
         if self.is_full:
             raise StorageError("the disk is full")
-        super().create(path, data)
+        super().replace(path, data)
 
 
 def test_what_the_store_does_not_take_is_not_called_saved(output: str) -> None:

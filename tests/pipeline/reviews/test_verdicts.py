@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,15 @@ def test_the_newest_verdict_counts_and_a_skip_is_none(storage: JobStorage) -> No
     }
     assert (found["a", 1].is_bad, found["a", 2].is_bad) == (False, True)
     assert (found["a", 1].is_audit, found["a", 2].is_audit) == (False, True)
+
+
+def test_a_disk_without_hard_links_takes_verdicts(disk_storage: JobStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*paths: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "link", link)
+    write_verdicts(disk_storage, [said("accept")])
+    assert read_verdicts(disk_storage)["a", 1].verdict is Verdict.ACCEPT
 
 
 def test_each_call_makes_a_file_of_its_own(storage: JobStorage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import time
@@ -167,6 +168,20 @@ def test_probe_finds_a_server_that_ignores_the_condition() -> None:
     fsspec.register_implementation("unconditional", Unconditional, clobber=True)
     with pytest.raises(UnusableStore, match=r"ignores the condition of create-only writes.*single_driver=true"):
         CreatingStorage("unconditional://job", backoff=QUICK).probe()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_disk_without_hard_links_is_told_with_what_to_set(
+    disk_storage: JobStorage, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*paths: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(UnusableStore, match=r"makes no hard links, so that two drivers .*single_driver=true"):
+        disk_storage.probe()
+    assert disk_storage.listing("_tmp") == []
+    JobStorage(disk_storage.uri, single_driver=True).probe()
 
 
 def test_memory_needs_the_promise_of_a_single_driver() -> None:

@@ -98,6 +98,7 @@ def test_the_folder_of_a_file() -> None:
     assert parent("/data/a.parquet") == "/data"
     assert parent("s3://bucket/tables/a.parquet") == "s3://bucket/tables"
     assert parent("https://host/tables/a.parquet?signature=x/y") == "https://host/tables"
+    assert parent("s3://bucket/what?/a.parquet") == "s3://bucket/what?"
 
 
 def test_local_is_what_has_no_scheme_or_that_of_files() -> None:

@@ -156,3 +156,10 @@ def test_an_only_driver_does_not_write_over_an_entry_that_the_store_does_not_sho
 def test_a_place_that_holds_nothing_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no"):
         table_files("prompts", str(tmp_path), None)
+
+
+def test_an_output_whose_name_looks_like_a_glob_is_found(tmp_path: Path) -> None:
+    for name in ("runs [v2]", "runs v"):
+        (tmp_path / name / "_log").mkdir(parents=True)
+    assert folders_with(f"{tmp_path}/runs [v2]", "_log") == [f"{tmp_path}/runs [v2]"]
+    assert folders_with(f"{tmp_path}/runs [v]", "_log") == [f"{tmp_path}/runs v"]
