@@ -3,14 +3,15 @@
 A rectangle is in percent of the frame and its frames count from 1. Only items of `sequence` were set by somebody; what
 lies between two of them is interpolated there, and is not read. `enabled: false` ends the track at its item, which is
 the last to show it. Tasks of our own exports say in `meta` which video it is, and what number the job's frame 0 has,
-where that is not 1.
+where that is not 1, or which frames have which numbers.
 Source: labelstud.io/tags/video, `label_studio_sdk` `postprocessing/video.py`.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -50,10 +51,29 @@ def _task_name(entry: Entry) -> str:
     return f"task {entry.number if task_id is None else task_id}"
 
 
-def _first_frame(task: Mapping[str, Any]) -> int:
+def _frame_of(task: Mapping[str, Any]) -> Callable[[int], int]:
+    """The frame of the job by its number, as `meta` of tasks of our own exports tells it; of others the number less 1.
+
+    Of a video with a variable rate it has frames with their numbers, from each of which on a difference holds.
+    """
     meta = task.get("meta")
-    told = meta.get("first_frame") if isinstance(meta, Mapping) else None
-    return told if isinstance(told, int) else _FIRST_FRAME
+    told = meta if isinstance(meta, Mapping) else {}
+    first = told.get("first_frame")
+    steps = told.get("frames")
+    if not isinstance(steps, list) or not steps:
+        return _counted_from(first if isinstance(first, int) else _FIRST_FRAME)
+    frames, numbers = [int(frame) for frame, _ in steps], [int(number) for _, number in steps]
+
+    def frame_of(number: int) -> int:
+        place = max(0, bisect_right(numbers, number) - 1)
+        frame = frames[place] + number - numbers[place]
+        return min(frame, frames[place + 1] - 1) if place + 1 < len(frames) else frame
+
+    return frame_of
+
+
+def _counted_from(first: int) -> Callable[[int], int]:
+    return lambda number: number - first
 
 
 def _id_of_video(task: Mapping[str, Any]) -> str:
@@ -67,7 +87,7 @@ def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
     if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
         raise InputError(f"{shown}: it has no data with the address of a video; export as JSON, not JSON-MIN")
     video = _id_of_video(task) or _video_of(task["data"])
-    first = _first_frame(task) if first is None else first
+    frame_of = _frame_of(task) if first is None else _counted_from(first)
     score = None
     given = _annotations(task, shown)
     if not given:
@@ -79,7 +99,7 @@ def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
                 continue
             place = f"{shown}, region {region.get('id', number)}"
             try:
-                yield from _region(region, number, video, first, (region.get("score", score), place))
+                yield from _region(region, number, video, frame_of, (region.get("score", score), place))
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 raise InputError(f"{place}: {error!r} is no video rectangle; correct it and export again") from error
 
@@ -103,7 +123,11 @@ def _annotations(task: Mapping[str, Any], shown: str) -> list[Mapping[str, Any]]
 
 
 def _region(
-    region: Mapping[str, Any], number: int, video: str, first: int, told: tuple[float | None, str]
+    region: Mapping[str, Any],
+    number: int,
+    video: str,
+    frame_of: Callable[[int], int],
+    told: tuple[float | None, str],
 ) -> Iterator[Label]:
     score, place = told
     value = region["value"]
@@ -111,7 +135,7 @@ def _region(
     meta = region.get("meta") or {}
     key = meta.get("object_id", region.get("id", number)) if isinstance(meta, Mapping) else region.get("id", number)
     for item in value["sequence"]:
-        frame = LabelFrame(int(item["frame"]) - first)
+        frame = LabelFrame(frame_of(int(item["frame"])))
         if item.get("rotation"):
             raise ValueError(f"frame {item['frame']} is turned by {item['rotation']} degrees, and boxes are upright")
         box = box_of([float(item[side]) for side in ("x", "y", "width", "height")], "xywh_percent")

@@ -84,10 +84,7 @@ class Writer(VideoWriter):
             data |= {"video_id": video.video_id, HANDOUT: review.handout, "labeled_at": review.labeled_at}
             review.note_frames(numbers.keys(), list(numbers.values()))
         video.write_only(list(numbers))
-        meta: dict[str, Any] = {"video_id": video.video_id}
-        if (number := _number_of_first_frame(numbers)) != 1:
-            meta["first_frame"] = number
-        head = {"data": data, "meta": meta}
+        head = {"data": data, "meta": {"video_id": video.video_id, **_counting(numbers)}}
         out.append(f"tasks.{video.split}", head)
         for track, rows in video.by_track():
             items = sequence(_noted(track, rows, video, numbers), numbers, video.size_hw, fps)
@@ -184,10 +181,20 @@ def frame_numbers(frame_indexes: Iterable[int], pts_seconds: Iterable[float | No
     return numbers
 
 
-def _number_of_first_frame(numbers: Mapping[int, int]) -> int:
-    """What frame 0 of the job has or would have as its number: another one than 1 where the job labeled a range."""
-    frame_index, number = next(iter(numbers.items()))
-    return number - frame_index
+def _counting(numbers: Mapping[int, int]) -> dict[str, Any]:
+    """What leads from the numbers of frames back to the frames of the job; nothing where these are those less 1.
+
+    `first_frame` is the number that frame 0 has or would have. With a variable rate, `frames` are frames with their
+    numbers: those from which on another difference holds, up to the next one.
+    """
+    steps: list[tuple[int, int]] = []
+    for index, number in numbers.items():
+        if not steps or number - index != steps[-1][1] - steps[-1][0]:
+            steps.append((index, number))
+    if len(steps) > 1:
+        return {"frames": steps}
+    first = steps[0][1] - steps[0][0]
+    return {} if first == 1 else {"first_frame": first}
 
 
 def _half_up(value: float) -> int:

@@ -223,6 +223,26 @@ def test_frames_of_a_labeled_range_come_back_as_the_job_counts_them(tmp_path: Pa
     assert found.keys() == {key for key, mask in truth.items() if mask.any()}
 
 
+def test_boxes_of_a_video_with_a_variable_rate_come_back_on_their_frames(tmp_path: Path) -> None:
+    times = (0.0, 0.04, 0.2, 0.24, 0.241, 0.5, 0.54)  # at 24 frames a second these are 1, 2, 6, 7, 7, 13 and 14
+    uri, _ = write_job(
+        tmp_path, (DrawnVideo("v", {2: "cat"}, 7, times=times), DrawnVideo("w", {2: "cat"}, 4)), broken=()
+    )
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", "format=label_studio"]) == 0
+    tasks = json.loads((tmp_path / "to/train.json").read_text())
+    assert [task["meta"] for task in tasks] == [
+        {"video_id": "v", "frames": [[0, 1], [2, 6], [5, 13]]},
+        {"video_id": "w"},
+    ]
+    found = by_mask(list(read_labels(str(tmp_path / "to"), "auto")))
+    assert sorted(found) == [("v", 2, frame) for frame in (0, 1, 2, 3, 5, 6)] + [("w", 2, frame) for frame in range(4)]
+    items = tasks[0]["predictions"][0]["result"][0]["value"]["sequence"]
+    items[0]["frame"], items[1]["frame"] = 4, 16  # somebody sets boxes on numbers that no frame has
+    (tmp_path / "to/train.json").write_text(json.dumps(tasks))
+    frames = [label.frame_index for label in read_labels(str(tmp_path / "to"), "auto") if label.video == "v"]
+    assert frames[:2] == [1, 8]
+
+
 def test_frames_that_lie_beside_the_masks_of_sa_v_are_no_masks(export_filmed: Export, filmed: DrawnJob) -> None:
     folder = export_filmed("sa_v", "variant=png", "frame_step=2", "frames=jpg")
     assert list(folder.rglob("*.jpg"))
