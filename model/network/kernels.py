@@ -225,7 +225,8 @@ def linear(
         packed = packed if weight.dtype == dtype else None
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     if (dtype := dtype_of_products(x)) != x.dtype and x.numel() >= _MIN_ROWS_FOR_ONEDNN * x.shape[-1]:
-        wide = linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), activation, packed)
+        with without_autocast():  # which would ask for bfloat16 again
+            wide = linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), activation, packed)
         return wide.to(x.dtype)
     if _uses_onednn(x, _MIN_ROWS_FOR_ONEDNN):
         algorithm = "none" if activation == "gelu" else ""
@@ -272,7 +273,8 @@ def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor 
     if (dtype := autocast_dtype(q_BNLD)) is not None:
         q_BNLD, k_BNTD, v_BNTV = q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype)
     if (dtype := dtype_of_products(q_BNLD)) != q_BNLD.dtype:
-        wide = attention(q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype), is_key_BT)
+        with without_autocast():
+            wide = attention(q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype), is_key_BT)
         return wide.to(q_BNLD.dtype)
     if uses_blocks(q_BNLD, k_BNTD.shape[2]):
         return attention_by_blocks(q_BNLD, k_BNTD, v_BNTV, is_key_BT)

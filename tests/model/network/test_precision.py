@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from model.network import kernels
 from model.network.kernels import attention, linear
 from model.network.precision import autocast_model
 from model.network.sam2 import Sam2
@@ -68,7 +69,11 @@ def test_a_model_that_is_rounded_already_is_refused() -> None:
         autocast_model(load_model("mini", dtype=torch.bfloat16))
 
 
-def test_onednn_follows_autocast_as_torchs_own_products_do() -> None:
+@pytest.mark.parametrize("has_bfloat16", [True, False], ids=["bfloat16 as here", "a CPU without bfloat16"])
+def test_onednn_follows_autocast_as_torchs_own_products_do(has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_bfloat16:
+        monkeypatch.setattr(kernels, "_HAS_BFLOAT16", False)
+        monkeypatch.setattr(kernels, "_ONEDNN_DTYPES", frozenset({torch.float32}))
     x, weight = torch.randn(600, 32), torch.randn(48, 32)
     keys = torch.randn(1, 1, 600, 32)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

@@ -46,6 +46,10 @@ for dtype in (torch.float32, torch.bfloat16):
         attended = torch.softmax(wide[3] @ wide[4].transpose(-1, -2) / 32**0.5, dim=-1) @ wide[5]
         gaps[str(dtype)] = [gap(layer(x, "gelu"), F.gelu(F.linear(*wide[:3]))), gap(attention(q, k, v), attended)]
         gaps[str(dtype)] += [gap(attention_by_blocks(q, k, v, blocks=b), attended) for b in ("in place", "packed")]
+        if dtype == torch.float32:
+            with torch.autocast("cpu", torch.bfloat16):
+                mixed = gap(layer(x, "gelu"), F.gelu(F.linear(*wide[:3]))), gap(attention(q, k, v), attended)
+gaps["autocast"] = mixed
 half = str(dtype_of_products(torch.zeros(1, dtype=torch.bfloat16)))
 print(json.dumps({"instructions": processor().instructions, "half": half, "gaps": gaps}))
 """
@@ -82,6 +86,7 @@ def test_each_class_of_processor_has_its_row_and_the_same_results(
     assert found["half"] == ("torch.bfloat16" if found["instructions"] == "avx512 with bfloat16" else "torch.float32")
     assert max(found["gaps"]["torch.float32"]) < 1e-6
     assert max(found["gaps"]["torch.bfloat16"]) < 1e-2
+    assert max(found["gaps"]["autocast"]) < 1e-2
 
 
 @pytest.mark.parametrize(
