@@ -21,6 +21,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.config.kinds import OptionalPlace
 from pipeline.data_engine.another_round import ErrorLeft, Worth, another_round, error_left, in_minutes, unseen
 from pipeline.data_engine.audit import Rate
+from pipeline.data_engine.differences import Compared
 from pipeline.data_engine.gone import Gone
 from pipeline.data_engine.round_facts import Labeled, Looked, Round, read_facts
 from pipeline.output.targets import check_file
@@ -31,6 +32,8 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, one_line, say
 
 T = TypeVar("T")
+
+_DIFFERENCES_NAMED = 5
 
 
 class RoundsArguments(TargetArguments, JobArguments):
@@ -120,6 +123,10 @@ def _round(one: Round) -> Iterator[str]:
     if left := _gone(one.gone):
         yield f"  gone      {left}"
     yield f"  looked at {_looked(one.looked)}"
+    for alone in one.looked.people.values():
+        yield f"  of these  {_looked(alone)}"
+    if one.compared.num_tracks:
+        yield f"  differ    {_differ(one.compared)}"
     if one.looked.audit.num:
         yield f"  by lot    {_rate(one.looked.audit)}"
 
@@ -156,6 +163,20 @@ def _looked(looked: Looked) -> str:
     words = ", ".join(f"{count} {word}" for word, count in sorted(looked.verdicts.items()))
     frames = f", {counted(looked.num_corrections, 'corrected frame')}" if looked.num_corrections else ""
     return f"{counted(looked.num_tracks, 'track')} by {who}: {words or 'no verdict'}{frames}; {work}"
+
+
+def _differ(compared: Compared) -> str:
+    """Of which tracks people say different things; the first few by name."""
+    found = [
+        f"object {one.object_id} of {one_line(one.video_id)} "
+        f"({', '.join(f'{one_line(who)} {word}' for who, word in one.verdicts.items())})"
+        for one in compared.differences
+    ]
+    words = f"{len(found)} of {counted(compared.num_tracks, 'track')} that several people judged"
+    if not found:
+        return words
+    more = f", and {len(found) - _DIFFERENCES_NAMED} more (json=true names all)"
+    return f"{words}: {', '.join(found[:_DIFFERENCES_NAMED])}{more if len(found) > _DIFFERENCES_NAMED else ''}"
 
 
 def _rate(rate: Rate) -> str:
@@ -205,16 +226,25 @@ def _document(one: Round) -> dict[str, Any]:
         "is_readable": entries.is_readable,
         "labeled": asdict(one.labeled),
         "looked_at": {
-            "verdicts": dict(looked.verdicts),
-            "num_tracks": looked.num_tracks,
-            "num_corrections": looked.num_corrections,
+            **_work(looked),
             "reviewers": list(looked.reviewers),
-            "seconds": looked.seconds,
             "by_choice": _rate_document(looked.seen),
             "by_lot": _rate_document(looked.audit),
+            "people": [{"reviewer": name} | _work(alone) for name, alone in looked.people.items()],
+            "num_compared": one.compared.num_tracks,
+            "differences": [asdict(one) for one in one.compared.differences],
         },
         "gone": asdict(one.gone),
         "changed": None if one.changed is None else asdict(one.changed) | {"worst": list(one.changed.worst)},
+    }
+
+
+def _work(looked: Looked) -> dict[str, Any]:
+    return {
+        "verdicts": dict(looked.verdicts),
+        "num_tracks": looked.num_tracks,
+        "num_corrections": looked.num_corrections,
+        "seconds": looked.seconds,
     }
 
 

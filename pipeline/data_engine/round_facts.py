@@ -17,6 +17,7 @@ from pipeline.commits.read_history import read_history
 from pipeline.commits.read_rounds import RoundEntries
 from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.data_engine.audit import NO_SAMPLE, Rate, lots
+from pipeline.data_engine.differences import Compared, compare_people
 from pipeline.data_engine.gone import Gone, rejected, without_masks
 from pipeline.errors import InputError, NoHistory
 from pipeline.output.layout import REVIEWS
@@ -49,6 +50,7 @@ class Looked:
     """What people said in a round: by verdict how many tracks, and how long that took them.
 
     `seen` are the tracks that they chose to look at with how many of them were bad, `audit` those drawn by lot.
+    `people` is what each of several reviewers said alone.
     """
 
     verdicts: Mapping[str, int] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Looked:
     seconds: float = 0.0
     seen: Rate = NO_SAMPLE
     audit: Rate = NO_SAMPLE
+    people: Mapping[str, Looked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,17 @@ class Changed:
 
 @dataclass(frozen=True)
 class Round:
-    """All that is told of one round. `changed` is None where nothing was labeled again, or no more can be compared."""
+    """All that is told of one round. `changed` is None where nothing was labeled again, or no more can be compared.
+
+    `compared` is what several people say of the same tracks.
+    """
 
     entries: RoundEntries
     labeled: Labeled
     looked: Looked
     changed: Changed | None
     gone: Gone = field(default_factory=Gone)
+    compared: Compared = field(default_factory=Compared)
 
 
 def read_facts(
@@ -103,7 +110,8 @@ def read_facts(
     verdicts = [row for _, rows in read_verdict_files(storage) for row in rows]
     looked = _looked(storage, rounds, opened, verdicts)
     made_in = {number: _made_in(job, number) for number, job in opened.items()}
-    rejected_at_end = rejected(_by_round(verdicts, rounds), made_in)
+    said = _by_round(verdicts, rounds)
+    rejected_at_end = rejected(said, made_in)
     found = []
     former: JobTables | None = None
     for entries in rounds:
@@ -115,7 +123,7 @@ def read_facts(
         lost = set() if number == FIRST_ROUND else without_masks(storage, entries, former, job)
         num_rejected = len(rejected_at_end[number] - out - (lost or set()))
         gone = Gone(None if lost is None else len(lost - out), num_rejected)
-        found.append(Round(entries, labeled, looked[number], changed, gone))
+        found.append(Round(entries, labeled, looked[number], changed, gone, compare_people(said[number])))
         former = job
     return found
 
@@ -235,6 +243,7 @@ def looked_at(
         if lengths is None or 0 <= row["frame_index"] < lengths.get(row["video_id"], 0)
     }
     times = [_seconds(rows) for rows in (verdicts, corrections)]
+    reviewers = sorted({row["reviewer"] for row in (*verdicts, *corrections)})
     audit, seen = (
         [Verdict(row["verdict"]) in _BAD for row in said if bool(row["is_audit"]) is is_audit]
         for is_audit in (True, False)
@@ -243,11 +252,19 @@ def looked_at(
         verdicts=dict(Counter(row["verdict"] for row in said)),
         num_tracks=len(said),
         num_corrections=sum(kind != Kind.WITHDRAW for kind in frames.values()),
-        reviewers=tuple(sorted({row["reviewer"] for row in (*verdicts, *corrections)})),
+        reviewers=tuple(reviewers),
         seconds=sum(max(times[0][key], times[1][key]) for key in times[0].keys() | times[1].keys()),
         seen=Rate(sum(seen), len(seen)),
         audit=Rate(sum(audit), len(audit)),
+        people={
+            name: looked_at(_of(name, verdicts), _of(name, corrections), lengths)
+            for name in (reviewers if len(reviewers) > 1 else ())
+        },
     )
+
+
+def _of(reviewer: str, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["reviewer"] == reviewer]
 
 
 def _seconds(rows: Iterable[Mapping[str, Any]]) -> defaultdict[tuple[str, int, str], float]:

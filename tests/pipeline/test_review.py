@@ -61,7 +61,18 @@ def test_a_place_without_a_job_is_refused(tmp_path: Path, capsys: pytest.Capture
     [
         ({"a": [1]}, "it has no column video_id or object_id or is_audit"),
         ({"video_id": ["v"], "object_id": [1]}, "it has no column is_audit"),
-        ({"video_id": [1], "object_id": [1], "is_audit": [True]}, "other types"),
+        (
+            {"video_id": [1], "object_id": [1], "is_audit": [True]},
+            "column video_id is int64, and of a queue it is string",
+        ),
+        (
+            {"video_id": ["v"], "object_id": [1.5], "is_audit": [True]},
+            "column object_id is double, and of a queue it is int64",
+        ),
+        (
+            {"video_id": ["v"], "object_id": [None], "is_audit": [True]},
+            "column object_id has no value in 1 row",
+        ),
     ],
 )
 def test_a_file_that_is_no_queue_is_refused(

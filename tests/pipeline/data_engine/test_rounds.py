@@ -16,6 +16,7 @@ from pipeline import tables
 from pipeline.commits.read_rounds import RoundEntries, read_rounds
 from pipeline.data_engine.another_round import ErrorLeft, Unseen, another_round, error_left
 from pipeline.data_engine.audit import Rate
+from pipeline.data_engine.differences import compare_people
 from pipeline.data_engine.round_facts import Changed, Labeled, Looked, Round, looked_at, read_facts
 from pipeline.notebook.rows import Rows
 from pipeline.review_server.verdict_book import VerdictBook
@@ -77,6 +78,56 @@ def test_what_was_taken_back_and_corrections_that_fit_no_frame_took_time_and_do_
     )
     assert (found.num_tracks, dict(found.verdicts), found.num_corrections) == (0, {}, 1)
     assert found.seconds == 10 + 3 * 8 + 8
+
+
+def test_people_differ_where_one_accepts_what_another_finds_bad() -> None:
+    later, last = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    bob: dict[str, Any] = {"reviewer": "bob", "reviewed_at": later}
+    verdicts = [
+        said("a", 1, "accept"),
+        said("a", 1, "reject", **bob),
+        said("a", 2, "fix"),
+        said("a", 2, "reject", **bob),  # both find it bad
+        said("b", 1, "accept"),
+        said("b", 1, "reject", **bob),
+        said("b", 1, "withdraw", **bob | {"reviewed_at": last}),
+        said("b", 2, "accept"),
+        said("b", 2, "skip", **bob),
+        said("c", 1, "reject"),
+        said("c", 1, "fix", **bob),
+        said("c", 1, "accept", reviewed_at=last),  # ann has thought again
+    ]
+    found = compare_people(verdicts)
+    assert found.num_tracks == 3, "a 1, a 2 and c 1"
+    assert [(one.video_id, one.object_id, list(one.verdicts.items())) for one in found.differences] == [
+        ("a", 1, [("ann", "accept"), ("bob", "reject")]),
+        ("c", 1, [("bob", "fix"), ("ann", "accept")]),
+    ]
+    together = looked_at(verdicts, [])
+    assert {name: dict(alone.verdicts) for name, alone in together.people.items()} == {
+        "ann": {"accept": 4, "fix": 1},
+        "bob": {"reject": 2, "fix": 1},
+    }
+    assert looked_at(verdicts[:1], []).people == {}, "of one person the line above says all"
+
+
+@pytest.mark.slow
+def test_tracks_of_which_people_say_different_things_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
+    job.commit(DrawnVideo("a", dict.fromkeys(range(1, 9)), 12))
+    at = datetime.now(UTC)
+    for number in range(1, 9):
+        second = {"reviewer": "bob", "reviewed_at": at + timedelta(milliseconds=5)}
+        say_of(job.storage.uri, said("a", number, "accept", reviewed_at=at))
+        say_of(job.storage.uri, said("a", number, "accept" if number == 2 else "reject", **second))
+    assert door([f"output={job.storage.uri}"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  differ    ")]
+    assert line.startswith(
+        "  differ    7 of 8 tracks that several people judged: object 1 of a (ann accept, bob reject), object 3 of a"
+    )
+    assert line.endswith("object 6 of a (ann accept, bob reject), and 2 more (json=true names all)")
 
 
 @pytest.mark.slow
@@ -194,13 +245,15 @@ def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[
     assert door([f"output={job}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"maskmill: rounds of reviews of {job}"
-    assert lines[2:6] == [
+    assert lines[2:8] == [
         "  labeled   4 objects of 2 videos, 19 masks",
         "  gone      1 object: 1 rejected",
         "  looked at 3 tracks by ann, bob: 1 accept, 1 fix, 1 reject, 1 corrected frame; 45 s of work",
+        "  of these  2 tracks by ann: 1 accept, 1 fix, 1 corrected frame; 40 s of work",
+        "  of these  1 track by bob: 1 reject; 5 s of work",
         "  by lot    1 of 1 bad: 100.0% (20.7% … 100.0% at 95 %)",
     ]
-    assert lines[7:10] == [
+    assert lines[9:12] == [
         "  labeled   1 object of 1 video, 4 masks",
         # Half of the pixels on two of four frames: (1 + 0.5 + 1 + 0.5) / 4.
         "  changed   1 object labeled again: mean IoU with the former masks 0.75, lowest 0.75 of object 1 of a",
@@ -224,6 +277,12 @@ def test_rounds_are_a_document_for_programs(job: str, tmp_path: Path, capsys: py
     first, second = found["rounds"]
     assert [(one["round"], one["first_entry"], one["entry"]) for one in (first, second)] == [(1, 0, 2), (2, 2, 4)]
     assert first["looked_at"]["seconds"] == 45.0
+    assert [(one["reviewer"], one["num_tracks"], one["seconds"]) for one in first["looked_at"]["people"]] == [
+        ("ann", 2, 40.0),
+        ("bob", 1, 5.0),
+    ]
+    assert (first["looked_at"]["num_compared"], first["looked_at"]["differences"]) == (0, [])
+    assert second["looked_at"]["people"] == []
     assert second["changed"]["iou_mean"] == pytest.approx(0.75)
     assert second["labeled"] == {"num_videos": 1, "num_objects": 1, "num_masks": 4}
     assert [one["gone"] for one in (first, second)] == [
