@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 
 
 def with_kept_columns(rows: pa.Table, columns: pa.Schema | None = None) -> pa.Table:
-    """Columns of the JSON texts in `kept`, after those of the table. Values of several kinds in one become texts.
+    """Columns of the JSON texts in `kept`, after those of the table.
 
+    Values of several kinds in one become texts, and so do whole numbers beyond 64 bits with a sign, as hashes are.
     `columns` are their names and types where these rows are some of a table; None takes them as these rows have them.
     """
     if columns is not None:
         kept = _kept(rows)
         for field in columns:
-            values = [one.get(field.name) for one in kept]
-            texts = pa.types.is_string(field.type)
-            rows = rows.append_column(field, pa.array(map(_text, values) if texts else values, field.type))
+            rows = rows.append_column(field, _column_of([one.get(field.name) for one in kept], field.type))
         return rows
     if rows["kept"].null_count == rows.num_rows:
         return rows
     kept = _kept(rows)
     for name in dict.fromkeys(name for one in kept for name in one if name not in rows.column_names):
-        values = [one.get(name) for one in kept]
-        try:
-            column = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            column = pa.array(list(map(_text, values)))
-        rows = rows.append_column(name, column)
+        rows = rows.append_column(name, _column([one.get(name) for one in kept]))
     return rows
 
 
@@ -56,6 +52,29 @@ def merged_schemas(one: pa.Schema, other: pa.Schema) -> pa.Schema:
 
 def _kept(rows: pa.Table) -> list[dict[str, object]]:
     return [json.loads(text) if text else {} for text in rows["kept"].to_pylist()]
+
+
+def _column(values: Sequence[object]) -> pa.Array:
+    # Arrow takes true for 1.0 behind a number, and refuses the same in the other order.
+    if len({_kind(value) for value in values if value is not None}) < 2:
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            return _column_of(values, pa.float64()) if any(isinstance(v, float) for v in values) else pa.array(values)
+    return pa.array(list(map(_text, values)))
+
+
+def _kind(value: object) -> type:
+    """What a value is to JSON, which does not tell 1 from 1.0; whole numbers that need more than 64 bits are others."""
+    if isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63:
+        return float
+    return type(value)
+
+
+def _column_of(values: Sequence[object], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(kind):
+        return pa.array(map(_text, values), kind)
+    if pa.types.is_floating(kind):  # of a whole number of 17 digits Arrow asks that it is kept to the last one
+        return pa.array([float(value) if isinstance(value, int) else value for value in values], kind)
+    return pa.array(values, kind)
 
 
 def _text(value: object) -> str | None:

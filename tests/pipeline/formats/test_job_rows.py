@@ -64,6 +64,26 @@ def test_columns_that_were_kept_are_the_same_read_in_parts_and_at_once() -> None
     assert whole["mixed"].to_pylist() == ["1", "true", None, "text", None]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 1 << 63], ["1", "9223372036854775808"]),
+        ([2.5, True], ["2.5", "true"]),
+        ([True, 2.5], ["true", "2.5"]),
+        ([2.5, 1 << 63], ["2.5", "9223372036854775808"]),
+        ([2.5, (1 << 53) + 1], [2.5, float(1 << 53)]),
+    ],
+)
+def test_kept_numbers_of_any_size_are_read(values: list[object], expected: list[object]) -> None:
+    rows = pa.table({"kept": [json.dumps({"hash": value}) for value in values]})
+    assert with_kept_columns(rows)["hash"].to_pylist() == expected
+    columns = pa.schema([])
+    for place in range(len(values)):
+        columns = merged_schemas(columns, kept_schema(with_kept_columns(rows.slice(place, 1)), rows.schema))
+    parts = [with_kept_columns(rows.slice(place, 1), columns) for place in range(len(values))]
+    assert pa.concat_tables(parts)["hash"].to_pylist() == expected
+
+
 @pytest.mark.slow
 def test_a_plan_on_disk_has_the_videos_and_numbers_of_one_in_memory(uri: str, tmp_path: Path) -> None:
     job, selection = (
