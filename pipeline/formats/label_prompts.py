@@ -36,6 +36,7 @@ from pipeline.formats.label_videos import LabelVideos, names_shown
 from pipeline.formats.object_numbers import ids_of_labels, ids_of_objects
 from pipeline.formats.prompt_values import prompt_values
 from pipeline.inputs.boxes import FractionBox
+from pipeline.inputs.detections import MOST_SCORE
 from pipeline.inputs.write import prompts_table, write_tables
 from pipeline.storage.uris import StorageOptions
 from pipeline.text import ProgressLine, counted
@@ -115,6 +116,8 @@ def write_prompts(labels: Iterable[Label], videos: LabelVideos, wishes: Wishes, 
     _check_any_left(account, len(spool))
     if wishes.min_score is not None and not np.isfinite(columns.scores).any():
         raise InputError("min_score: no label has a score; leave min_score out")
+    if too_high := _scores_of_another_scale(columns, spool, wishes.min_score):
+        account.warnings.append(too_high)
     _check_loose(columns, wishes.frames, spool)
     chosen = choose(columns, wishes.frames)
     if doubled := num_doubled(columns):
@@ -263,6 +266,18 @@ def _check_any_left(account: Account, num_left: int) -> None:
     told = ", ".join(f"{count} {reason}" for reason, count in account.left_out.most_common())
     first = f" (the first is {account.first_outside})" if account.first_outside else ""
     raise InputError(f"no label is left of {account.num_read}: {told}{first}; ask for less")
+
+
+def _scores_of_another_scale(columns: LabelColumns, spool: LabelSpool, min_score: float | None) -> str:
+    """What to say of scores above 1 (percent, or what a detector calls so) that were held against a share of 1."""
+    high = np.flatnonzero(columns.scores > MOST_SCORE)
+    if min_score is None or not 0 < min_score <= 1 or not len(high):
+        return ""
+    ((first,),) = spool.rows(high[:1])
+    return (
+        f"{counted(len(high), 'label')} with a score above 1, the first is {first['score']:g} ({first['place']}), and "
+        f"all of them passed min_score={min_score:g}: give min_score on the scale of the scores"
+    )
 
 
 def _check_loose(columns: LabelColumns, frames: str, spool: LabelSpool) -> None:

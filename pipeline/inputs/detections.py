@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from model import BoxPrompt
 from pipeline.arrays import UInt64Array
-from pipeline.errors import TableChanged
+from pipeline.errors import InputError, TableChanged
 from pipeline.inputs.boxes import FRACTIONS, PIXELS, FractionBox
 from pipeline.inputs.columns import DETECTIONS_IN
 from pipeline.inputs.naming import NamedColumns, Naming
 from pipeline.inputs.prompt_hash import PromptHashes, row_digests
 from pipeline.inputs.prompts import position_of
 from pipeline.records import FramePosition, WorkItem
+from pipeline.redact import redact_uri
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
 
@@ -32,6 +34,10 @@ DETECTION_COLUMNS = tuple(column.name for column in DETECTIONS_IN if column.name
 A table may have the other columns of prompts too, as one that `pipeline.prompts` has written. The driver reads them as
 null, and a worker does not read them, so that both make the same hash.
 """
+
+
+MOST_SCORE = 1.001
+"""A sum of probabilities may be a little above 1."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,24 @@ def detection_digests(rows: pa.RecordBatch) -> UInt64Array:
         for digest, category, score in zip(digests, *said, strict=True)
     ]
     return np.frombuffer(b"".join(word.digest() for word in words), dtype="<u8").reshape(-1, 2)
+
+
+def check_scores(rows: pa.RecordBatch, file: str) -> None:
+    """Raises `InputError` for a score above 1, as in percent: it would pass every threshold without a word."""
+    scores = rows.column("score")
+    if pa.types.is_null(scores.type):
+        return
+    numbers = scores.cast(pa.float64(), safe=False)
+    if not (pc.max(numbers).as_py() or 0) > MOST_SCORE:  # NaN counts only where there is nothing else
+        return
+    row = rows.slice(pc.index(pc.greater(numbers, MOST_SCORE), value=True).as_py(), 1).to_pylist()[0]
+    frame, seconds = row["frame_index"], row["pts_seconds"]
+    where = f"at {seconds} s" if frame is None else f"on frame {frame:g}"
+    raise InputError(
+        f"detections: {redact_uri(file)}: a box of video {row['video_id']!r} {where} has the score {row['score']:g}, "
+        "and discover.min_score and discover.sure_detection are from 0 to 1: divide all scores by the greatest that "
+        "there can be (percent by 100), or leave the column out"
+    )
 
 
 def read_detections(item: WorkItem, storage_options: StorageOptions | None, rows: RowReader) -> VideoDetections:

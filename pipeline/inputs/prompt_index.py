@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.ids import joined
 from pipeline.inputs.categories import Categories
 from pipeline.inputs.coordinates import Coordinates
-from pipeline.inputs.detections import detection_digests
+from pipeline.inputs.detections import check_scores, detection_digests
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.packed_columns import PlaceCollector, RowPlaces, narrow
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
@@ -113,7 +113,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     """Read all prompts once, by columns. Rows of unknown videos, or without `object_id`, are only counted.
 
     `numbers` finds the numbers of the videos by id, and by every other name that they have. Raises `InputError` for an
-    `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
+    `object_id` of more than 64 bits and for a score above 1, and what `ParquetShards.read` raises.
     """
     hashes = PromptHashes(numbers.num_videos)
     begins, of_videos, lengths = PlaceCollector(), [np.empty(0, np.int32)], [np.empty(0, np.uint32)]
@@ -136,7 +136,9 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         videos[~has_object] = -1
         known = videos >= 0
         coordinates.add(batch.rows)
-        if not tables.has_detections:  # their objects are found later
+        if tables.has_detections:
+            check_scores(batch.rows, batch.file)
+        else:  # the objects of boxes are found later
             categories.add(videos, batch.rows)
         hashes.add(videos[known], _digests(batch, are_detections=tables.has_detections)[known])
         starts, stops = _runs(videos)

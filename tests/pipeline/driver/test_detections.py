@@ -211,3 +211,14 @@ def test_text_may_begin_with_the_mark_that_windows_programs_write(tmp_path: Path
     kind = "json" if text.startswith("[") else "csv"
     read = table_of_texts([BoxText(f"boxes.{kind}", "", codecs.BOM_UTF8 + text.encode())], "video_id", ["video_id"])
     assert read["video_id"].to_pylist() == ["a"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("score", [87, 1.5])
+def test_scores_that_are_not_from_0_to_1_are_refused_with_file_video_and_remedy(tmp_path: Path, score: float) -> None:
+    """Every box of percent passed the thresholds."""
+    said = rf"boxes\.csv: a box of video 'a' on frame 0 has the score {score}, .*min_score.*percent by 100"
+    with pytest.raises(InputError, match=said):
+        plan_of(tmp_path, CSV.format(score=score, category="cup"))
+    plan_of(tmp_path, CSV.format(score=1.0000001, category="cup"))
+    plan_of(tmp_path, CSV.format(score="", category="cup"))

@@ -58,3 +58,18 @@ def test_an_object_whose_labels_name_several_categories_is_told_with_both(tmp_pa
     )
     alike = [one for one in labels if one.category in (None, "pan")]
     assert not any("categories" in told for told in write_prompts(alike, LabelVideos(None), Wishes(), to).warnings)
+
+
+@pytest.mark.parametrize(("min_score", "is_told"), [(0.5, True), (50, False), (None, False)])
+def test_scores_in_percent_that_pass_a_threshold_of_fractions_are_told(
+    tmp_path: Path, min_score: float | None, is_told: bool
+) -> None:
+    box = LabelBox((1.0, 2.0, 30.0, 40.0))
+    labels = [
+        Label("clip", LabelFrame(0), None, box, None, score, f"boxes.csv, row {row}")
+        for row, score in enumerate((0.9, 60.0, 97.0))
+    ]
+    to = Destination(str(tmp_path / "p.parquet"), None, tmp_path)
+    warnings = write_prompts(labels, LabelVideos(None), Wishes(min_score=min_score), to).warnings
+    said = "2 labels with a score above 1, the first is 60 (boxes.csv, row 1), and all of them passed min_score=0.5"
+    assert any(one.startswith(said) for one in warnings) == is_told
