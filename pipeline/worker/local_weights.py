@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from model import HubAccess, bundled_folder, cached_weights, is_hub_id, weight_names, weights_snapshot
 from pipeline.errors import ConfigError
@@ -20,6 +23,9 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import is_web
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 from pipeline.worker.weights_identity import check_unchanged, content_hash, listing_identity
+
+_ASIDE = re.compile(r"(?P<weights>[a-z0-9]+-[0-9a-f]{32})\.[0-9a-f]{8}")
+_OLD_SECONDS = 3600.0
 
 
 def local_weights(weights: Weights, storage_options: Mapping[str, Any], backoff: Backoff | None = None) -> str:
@@ -49,11 +55,35 @@ def local_weights(weights: Weights, storage_options: Mapping[str, Any], backoff:
 def _copy_of_store(source: str, identity: str, storage_options: Mapping[str, Any]) -> str:
     cache = _cache_folder()
     folder = cache / identity.replace(":", "-")
+    if not folder.is_dir():
+        _remove_left(cache)
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
             _fetch(source, storage_options, folder, identity)
     file = folder / source.rstrip("/").rpartition("/")[2]
     return str(file if file.is_file() else folder)
+
+
+def _remove_left(cache: Path) -> None:
+    """Delete what killed workers have left of weights that they were fetching.
+
+    Whoever fetches holds the lock of its weights. Some shared disks keep locks to one machine each, so that a folder in
+    which anything was written within the last hour is left alone, too.
+    """
+    for aside in cache.iterdir():
+        is_aside = _ASIDE.fullmatch(aside.name)
+        if is_aside is None or time.time() - _written_at(aside) < _OLD_SECONDS:
+            continue
+        with contextlib.suppress(OSError, Timeout), FileLock(cache / f"{is_aside['weights']}.lock", timeout=0):
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _written_at(folder: Path) -> float:
+    """When anything was written in a folder last, in seconds since 1970; now if it goes away meanwhile."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:
+        return time.time()
 
 
 def _copy_of_hub(repository: str, revision: str | None, backoff: Backoff) -> Path:

@@ -12,6 +12,7 @@ from threading import Thread
 
 import fsspec
 import pytest
+from filelock import FileLock
 from huggingface_hub import constants
 
 from pipeline.errors import ConfigError, StorageError
@@ -65,6 +66,31 @@ def test_weights_that_were_replaced_since_the_job_looked_are_not_loaded(
     store.pipe(f"{folder}/model.safetensors", b"old")
     if "://" not in at:
         assert local_weights(Weights(source, None, identity), {}) == source
+
+
+def test_what_killed_workers_have_left_is_removed_and_what_others_fetch_now_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies while it fetches leaves gigabytes, and the next one fetches into a folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "maskmill" / "checkpoints"
+    fsspec.filesystem("memory").pipe({"/left/config.json": b"{}", "/left/model.safetensors": b"one"})
+    weights = _at("memory://left")
+    own, gone, locked, fresh = (f"{name.replace(':', '-')}.0123abcd" for name in (weights.identity, *_identities(3)))
+    for name in (own, gone, locked, fresh):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "model.safetensors").write_bytes(b"half")
+        for path in (cache / name / "model.safetensors", cache / name):
+            os.utime(path, (0, 0))
+    (cache / fresh / "model.safetensors").write_bytes(b"a little more")
+    with FileLock(cache / f"{locked.partition('.')[0]}.lock"):
+        whole = Path(local_weights(weights, {}))
+    assert {path.name for path in cache.iterdir() if path.is_dir()} == {whole.name, locked, fresh}
+    assert (whole / "model.safetensors").read_bytes() == b"one"
+
+
+def _identities(count: int) -> list[str]:
+    return [f"listing:{number:032x}" for number in range(count)]
 
 
 def test_a_file_uri_is_a_path() -> None:
