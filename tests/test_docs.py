@@ -28,6 +28,7 @@ from pipeline.commits.history import CHANGES
 from pipeline.commits.run_document import CauseOfFailure, DoubtCount, RunDocument, StepDone
 from pipeline.compare import CompareArguments
 from pipeline.config.columns_config import ColumnsConfig
+from pipeline.config.compose import job_config
 from pipeline.config.schedule_config import AfterConfig
 from pipeline.demo.clips import draw
 from pipeline.demo.inputs import clip_mp4
@@ -251,3 +252,9 @@ def test_the_page_of_plans_names_every_key_and_the_prices() -> None:
         assert re.search(rf"`{key}`|\b{key}=", page), key
     for name in ("price_per_gb_month", "price_per_1000_writes", "price_per_1000_reads"):
         assert f"| `{name}` | {Prices.model_fields[name].default} |" in page, name
+
+
+def test_pages_name_the_place_where_the_demo_leaves_its_masks() -> None:
+    output = job_config("demo", []).output
+    said = f"python -m pipeline.evaluate output={output} truth={output}/truth.parquet"
+    assert said in (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")

@@ -317,7 +317,7 @@ def box_of(page: Page, selector: str) -> dict[str, float]:
 
 
 def test_a_small_window_shows_counters_and_fields_and_fix_mode_does_not_move_the_picture(review: Reviewed) -> None:
-    for width, height in ((800, 560), (1280, 800)):
+    for width, height in ((520, 900), (760, 900), (800, 560), (1280, 800)):
         with review.open(viewport={"width": width, "height": height}) as seen:
             page = seen.page
             page.fill("#text", "clip-1")
@@ -325,8 +325,9 @@ def test_a_small_window_shows_counters_and_fields_and_fix_mode_does_not_move_the
             expect(page.locator("#video")).to_have_text("clip-1")
             expect(page.locator("#where")).to_contain_text("frame")
             page.wait_for_load_state("networkidle")  # the picture is here, which gives the player its size
-            for selector in ("#progress", "#reasons", "#comment", "#named", "#undo"):
+            for selector in ("#progress", "#reasons", "#comment", "#named", "#fix", "#skip", "#undo"):
                 expect(page.locator(selector)).to_be_in_viewport(ratio=1)
+            assert box_of(page, "#stage")["width"] > 400, "the player has room beside the list, or below it"
             row = box_of(page, ".row .top")
             assert abs(box_of(page, ".row .object")["bottom"] - row["bottom"]) <= 2, "not below the name"
             before = box_of(page, "#overlay")
