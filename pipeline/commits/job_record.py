@@ -23,6 +23,7 @@ from pipeline.records import Weights
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.on_disk import is_there
 from pipeline.storage.uris import is_local, local_path
 
 _TABLE_KEYS = ("videos", "prompts", "corrections", "detections")
@@ -200,7 +201,7 @@ def device_in(versions: str) -> str:
 def local_files(source: str) -> dict[str, Any]:
     """Size and time of change of the files of weights, by name; empty if they are not on local disk."""
     path = Path(local_path(source))
-    if not is_local(source) or not path.exists():
+    if not is_local(source) or not is_there(path):
         return {}
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}

@@ -25,6 +25,7 @@ from pipeline.output import layout
 from pipeline.records import Outcome, Segment
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.matching import is_glob
+from pipeline.storage.on_disk import is_folder, is_there
 from pipeline.storage.uris import local_path
 
 _log = logging.getLogger(__name__)
@@ -61,10 +62,10 @@ def no_job(storage: JobStorage) -> FileNotFoundError:
         why = f"it is a glob, and one output is needed; tables.open takes globs in a list, as [{str(storage)!r}]"
     elif storage.is_local:
         path = Path(local_path(storage.uri)).absolute()
-        above = next((folder for folder in path.parents if (folder / layout.LOG).is_dir()), None)
+        above = next((folder for folder in path.parents if is_folder(folder / layout.LOG)), None)
         if above is not None:
             why = f"it lies in one: did you mean {above}?"
-        elif not path.exists():
+        elif not is_there(path):
             why = f"there is no folder {path}; check the path, and give the output= of a run"
     return FileNotFoundError(f"{storage} holds no job: {why}")
 

@@ -36,6 +36,7 @@ from pipeline.config.usual_names import MEANT
 from pipeline.config.verify_config import VerifyConfig
 from pipeline.config.worker_config import CheckpointConfig, FlushConfig, WorkerConfig
 from pipeline.errors import ConfigError
+from pipeline.storage.on_disk import is_there
 from pipeline.storage.schemes import is_of_this_machine
 from pipeline.storage.uris import local_path
 
@@ -411,5 +412,5 @@ def _place_of_weights(checkpoint: str) -> str | None:
     """The path or URI that `model.checkpoint` is; `None` if each node has the weights with our code or from the Hub."""
     from model import bundled_folder  # here, because a start without an existing cluster does without `model`
 
-    is_place = bundled_folder(checkpoint) is None and ("://" in checkpoint or Path(local_path(checkpoint)).exists())
+    is_place = bundled_folder(checkpoint) is None and ("://" in checkpoint or is_there(Path(local_path(checkpoint))))
     return checkpoint if is_place else None

@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, StorageError
 from pipeline.records import Weights
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import http_status
+from pipeline.storage.on_disk import is_there
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path
 from pipeline.worker.weights_identity import content_hash, listing_identity
@@ -64,7 +65,7 @@ def _placed_weights(config: JobConfig, record: JobRecord | None, backoff: Backof
     source = config.model.checkpoint
     if (folder := bundled_folder(source)) is not None:
         return Weights(source, None, content_hash(Path(folder)))
-    if is_local(source) and Path(local_path(source)).exists():
+    if is_local(source) and is_there(Path(local_path(source))):
         path = Path(local_path(source)).absolute()
         files = local_files(source)
         same = record is not None and record.files == files and record.checkpoint["source"] == str(path)

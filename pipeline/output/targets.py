@@ -12,6 +12,7 @@ from pipeline.output import layout
 from pipeline.output.schema import TABLES
 from pipeline.redact import redact_uri
 from pipeline.storage import destinations
+from pipeline.storage.on_disk import is_folder
 from pipeline.storage.uris import StorageOptions, is_local, local_path
 
 _OF_A_JOB = frozenset((*TABLES, layout.REVIEWS, layout.JOB, layout.LAST_RUN))
@@ -39,7 +40,7 @@ def check_beside_jobs(place: str, key: str) -> None:
     path = Path(local_path(place)).expanduser().resolve()
     for job in path.parents:
         own = path.relative_to(job).parts[0]
-        if _is_of_a_job(own) and (job / layout.LOG).is_dir():
+        if _is_of_a_job(own) and is_folder(job / layout.LOG):
             where = "is" if path == job / own else "lies in"
             raise ConfigError(
                 f"{key}={redact_uri(place)} {where} {own} of the job {job}, which the job alone writes: name another "

@@ -9,6 +9,7 @@ from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import replace_file
 from pipeline.storage.faults import is_from_storage, said
+from pipeline.storage.on_disk import is_file, is_folder, is_there
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
@@ -44,7 +45,7 @@ def check_folder(to: str, storage_options: StorageOptions | None = None) -> None
     if is_local(to):
         path = Path(local_path(to)).absolute()
         for place in (path, *path.parents):
-            if place.is_file():
+            if is_file(place):
                 raise ConfigError(f"to={redact_uri(to)}: {place} is a file, and to= names a folder")
     if not to.endswith("/") and (end := _end(to)) in _ENDS_OF_FILES and not _is_folder(to):
         shown = redact_uri(to)
@@ -64,7 +65,7 @@ def check_writable(place: str, key: str) -> None:
     if not is_local(place):
         return
     path = Path(local_path(place)).absolute()
-    nearest = next((folder for folder in (path, *path.parents) if folder.is_dir()), path)
+    nearest = next((folder for folder in (path, *path.parents) if is_folder(folder)), path)
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"{key}={redact_uri(place)}: this user may not write to {nearest}; name another place")
 
@@ -75,7 +76,7 @@ def _end(place: str) -> str:
 
 
 def _is_folder(to: str) -> bool:
-    return is_local(to) and Path(local_path(to)).is_dir()
+    return is_local(to) and is_folder(Path(local_path(to)))
 
 
 def _check_is_no_folder(to: str, example: str, key: str = "to") -> None:
@@ -119,8 +120,8 @@ def save_file(to: str, data: bytes, storage_options: StorageOptions | None = Non
 def load_file(place: str, storage_options: StorageOptions | None = None) -> bytes:
     """The content of a file that a command has written.
 
-    Raises `FileNotFoundError` if there is none, `StorageError` if the store does not answer, and `ValueError` if
-    nothing serves its scheme.
+    Raises `FileNotFoundError` if there is none, `StorageError` if the store does not answer or refuses it, and
+    `ValueError` if nothing serves its scheme.
     """
 
     def read() -> bytes:
@@ -128,13 +129,25 @@ def load_file(place: str, storage_options: StorageOptions | None = None) -> byte
         data: bytes = filesystem.cat_file(path)
         return data
 
-    return Backoff().run(f"reading {redact_uri(place)}", read)
+    try:
+        return Backoff().run(f"reading {redact_uri(place)}", read)
+    except (FileNotFoundError, StorageError):
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"reading {redact_uri(place)} was refused: {said(error)}. Check that it is a file that may be read.",
+            transient=False,
+        ) from error
 
 
 def _write(to: str, data: bytes, storage_options: StorageOptions | None) -> None:
     if is_local(to):
         path = Path(local_path(to)).absolute()
-        replace_file(path, data, path.parent)
+        if is_there(path) and not is_file(path):  # a pipe, or /dev/stdout
+            path.write_bytes(data)
+        else:
+            file = path.resolve()  # a link stays one
+            replace_file(file, data, file.parent)
         return
     filesystem, path_there = open_filesystem(to, storage_options)
     filesystem.pipe_file(path_there, data)

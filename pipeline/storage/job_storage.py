@@ -28,6 +28,7 @@ from pipeline.errors import AlreadyExists, StorageError, UnusableStore
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import NoHardLinks, copy_file, create_file, replace_file
 from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create, said
+from pipeline.storage.on_disk import is_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import Place, safe_stores, scheme_of
 from pipeline.storage.uris import open_filesystem
@@ -394,7 +395,7 @@ class JobStorage:
 
     def _check_folder(self, root: Path) -> None:
         """Raises `UnusableStore` if the place on disk is a file, or lies below one."""
-        found = next((place for place in (root, *root.absolute().parents) if place.is_file()), None)
+        found = next((place for place in (root, *root.absolute().parents) if is_file(place)), None)
         if found is not None:
             self._opened = None
             below = "" if found == root else f" lies below {found}, which"

@@ -21,6 +21,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
+from pipeline.storage.on_disk import is_there
 from pipeline.storage.schemes import (
     ARCHIVES,
     WEB_SCHEMES,
@@ -52,7 +53,7 @@ def local_path(uri: str) -> str:
     is a blank unless a file of that very name exists.
     """
     path = _FILE_SCHEME.sub("", uri)
-    if path != uri and "%" in path and not Path(path).expanduser().exists():
+    if path != uri and "%" in path and not is_there(Path(path).expanduser()):
         path = unquote(path)
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111  # Path drops a slash at the end
 
