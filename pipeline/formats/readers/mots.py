@@ -23,11 +23,13 @@ IGNORED = 10_000
 _OF_CLASS = 1000
 _MASKS, _IMAGES = "instances", "images"
 _KITTI = {1: "car", 2: "pedestrian"}
+_OF_TEXTS = (["label_02"], ["data"])
+"""Folders that hold a text a video."""
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     """The labels of all texts, or of all pictures where there is no text."""
-    texts = [name for name in files.ending_in(".txt") if "seqmap" not in name and not name.endswith("labels.txt")]
+    texts = [name for name in files.ending_in(".txt") if _is_of_masks(name)]
     if texts:
         first = _first_frame(files, texts) if options.first_frame is None else options.first_frame
         for name in texts:
@@ -50,6 +52,15 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
             yield Label(video, frame, value, shape, classes.get(value // _OF_CLASS), place=place)
         if not known:
             yield Label(video, frame, None, None, place=place)
+
+
+def _is_of_masks(name: str) -> bool:
+    """Whether a text is neither the list of the videos nor that of the classes; texts are called as their videos."""
+    *folders, last = name.split("/")
+    if folders[-1:] in _OF_TEXTS:
+        return True
+    is_list = folders[-1:] == ["seqmaps"] or last.startswith(("seqmap", "evaluate_mots.seqmap"))
+    return last != "labels.txt" and not is_list
 
 
 def _read_text(files: LabelFiles, name: str, first: int) -> Iterator[Label]:
@@ -109,9 +120,10 @@ def _video_of_picture(files: LabelFiles, name: str) -> str:
 
 
 def _video_of_text(files: LabelFiles, name: str) -> str:
-    """The name of a text, or of the folder of `gt/gt.txt`."""
+    """The name of a text, or of the folder of `gt/gt.txt`; in a folder of texts one may be of a video called `gt`."""
     *folders, last = posixpath.splitext(name)[0].split("/")
-    others = [folder for folder in folders if folder != "gt"]
-    if last != "gt":
+    if last != "gt" or folders[-1:] in _OF_TEXTS:
         return last
-    return others[-1] if others else posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""
+    if folders[-1:] == ["gt"]:
+        folders.pop()
+    return folders[-1] if folders else posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""

@@ -21,7 +21,7 @@ from pipeline.formats.readers.pictures import read_pixels
 
 _ENDINGS = ("_manual", "_auto")
 _USUAL_STEP = 4
-_FILMS = "JPEGImages"
+_FILMS, _MASKS = "JPEGImages", "Annotations"
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -100,8 +100,12 @@ def _entry_of(values: Any, number: int, otherwise: Any) -> Any:
 
 
 def _is_of_film(name: str) -> bool:
-    """Whether a picture is a frame of a film and no mask: SA-V and DAVIS have them in a folder beside the masks."""
-    return any(part.startswith(_FILMS) for part in name.split("/")[:-1])
+    """Whether a picture is a frame of a film and no mask: SA-V and DAVIS have them in a folder beside the masks.
+
+    Below the masks a folder that is called so is a video.
+    """
+    kinds = (part for part in name.split("/")[:-1] if part.startswith((_FILMS, _MASKS)))
+    return next(kinds, "").startswith(_FILMS)
 
 
 def read_png(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:

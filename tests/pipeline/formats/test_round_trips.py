@@ -184,6 +184,11 @@ ODD = (
     ".lead",
     "ü/12",
     "a\x01b",
+    "gt",
+    "labels",
+    "seqmaps",
+    "my labels",
+    "JPEGImages",
 )
 
 
@@ -198,6 +203,8 @@ ODD = (
         ["davis"],
         ["mots"],
         ["mots", "variant=kitti"],
+        ["mots", "variant=kitti", "role=results"],
+        ["mots", "variant=mots_challenge"],
         ["yolo_seg"],
         ["label_studio"],
     ],
