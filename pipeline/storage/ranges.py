@@ -15,7 +15,8 @@ from typing import Any
 
 import fsspec
 
-from pipeline.storage.schemes import is_web
+from pipeline.storage.s3_files import S3File
+from pipeline.storage.schemes import is_s3, is_web
 from pipeline.storage.web_files import WebFile
 
 Fetch = Callable[[int, int], bytes]
@@ -35,6 +36,8 @@ def remote_file(
         file = WebFile(filesystem, path, info)
         return file.num_bytes(), file.fetch
     num_bytes: int | None = info.get("size")
+    if num_bytes is not None and is_s3(filesystem.protocol):
+        return num_bytes, S3File(filesystem, path, num_bytes).fetch
 
     def fetch(start: int, stop: int) -> bytes:
         data: bytes = filesystem.cat_file(path, start=start, end=stop)

@@ -187,6 +187,11 @@ def is_web(names: str | Collection[str]) -> bool:
     return any(name in _BY_NAME and _BY_NAME[name].place is Place.WEB for name in names)
 
 
+def is_s3(names: str | Collection[str]) -> bool:
+    """Whether a file system with these names of schemes is that of S3."""
+    return "s3" in ((names,) if isinstance(names, str) else names)
+
+
 def safe_stores() -> str:
     """The stores that refuse a second driver by themselves, in words."""
     remote = [f"{scheme.names[0]}://" for scheme in SCHEMES if scheme.can_create and scheme.place is Place.STORE]

@@ -85,7 +85,11 @@ class WebFile:
             return answer.headers, await answer.read()
 
     def _changed(self, what: str) -> StorageError:
-        return StorageError(
-            f"{redact_uri(self._path)} was changed while it was read: {what}. It is read again from its start.",
-            transient=False,
-        )
+        return changed_meanwhile(self._path, what)
+
+
+def changed_meanwhile(path: str, what: str) -> StorageError:
+    """The error for a file that was replaced while it was read. What has read of it begins anew."""
+    return StorageError(
+        f"{redact_uri(path)} was changed while it was read: {what}. It is read again from its start.", transient=False
+    )

@@ -9,7 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.storage.ranges import BlockCache, RangeFile
+from pipeline.errors import StorageError
+from pipeline.storage.ranges import BlockCache, RangeFile, remote_file
+from pipeline.storage.uris import open_filesystem
+from tests.support.s3_server import S3Server
 from tests.support.waiting import wait_until
 
 DATA = os.urandom(1000)
@@ -142,3 +145,28 @@ def test_a_block_that_could_not_be_read_ahead_is_fetched_when_it_is_read() -> No
     assert file.read(400) == DATA[:400]
     assert failed.wait(100)
     assert file.read(100) + file.read(500) == DATA[400:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("after", "said"), [(DATA[::-1], "it has another ETag"), (DATA + b"more", "it has 1004 bytes and had 1000")]
+)
+def test_an_object_that_is_replaced_while_it_is_read_is_given_back(
+    s3_server: S3Server, after: bytes, said: str
+) -> None:
+    """Half of the one with half of the other is no video. It is read again from its start."""
+    filesystem, path = open_filesystem(f"{s3_server.new_folder()}/a.mp4", s3_server.options())
+    filesystem.pipe_file(path, DATA)
+    num_bytes, fetch = remote_file(filesystem, path)
+    assert num_bytes == len(DATA)
+    assert fetch(10, 500) + fetch(500, 1000) == DATA[10:]
+    filesystem.pipe_file(path, after)
+    with pytest.raises(StorageError, match=f"a.mp4 was changed while it was read: {said}") as caught:
+        fetch(500, 1000)
+    assert not caught.value.transient
+    num_bytes, fetch = remote_file(filesystem, path)
+    assert num_bytes == len(after)
+    assert fetch(0, num_bytes) == after
+    filesystem.rm_file(path)
+    with pytest.raises(FileNotFoundError):
+        fetch(0, 10)
