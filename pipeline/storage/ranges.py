@@ -90,7 +90,12 @@ class BlockCache:
             if following in self._blocks or following in self._coming:
                 return
             coming = self._coming[following] = Future()
-        threading.Thread(target=self._bring, args=(following, coming), name="read-ahead", daemon=True).start()
+        try:
+            threading.Thread(target=self._bring, args=(following, coming), name="read-ahead", daemon=True).start()
+        except RuntimeError as error:  # this machine makes no more threads: who needs the block fetches it
+            with self._lock:
+                del self._coming[following]
+            coming.set_exception(error)
 
     def _block(self, number: int) -> bytes:
         while True:

@@ -170,3 +170,14 @@ def test_an_object_that_is_replaced_while_it_is_read_is_given_back(
     filesystem.rm_file(path)
     with pytest.raises(FileNotFoundError):
         fetch(0, 10)
+
+
+def test_where_no_thread_can_be_started_the_reader_fetches_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    file = RangeFile(BlockCache(lambda start, stop: DATA[start:stop], len(DATA), block_bytes=200, reads_ahead=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        found = b"".join(iter(lambda: file.read(50), b""))
+    assert found == DATA
