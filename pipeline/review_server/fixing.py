@@ -29,9 +29,10 @@ from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, Stora
 from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
 from pipeline.review_server.once import Once
 from pipeline.review_server.saved_fixes import SavedFix, SavedFixes
-from pipeline.review_server.saying import MOST_LETTERS, Speaker, seconds_of, text_of
+from pipeline.review_server.saying import MOST_LETTERS, Speaker, in_json, seconds_of, text_of
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.verdict_book import ChangedMeanwhile
+from pipeline.reviews.history import Said
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -121,7 +122,7 @@ class Fixing:
     def _save(self, body: Body, once: str) -> dict[str, Any]:
         from pipeline.mending.saving import SavedBy, save_correction
 
-        correction, state, paths = self._correction(body), self._state, []
+        correction, state, said = self._correction(body), self._state, []
         key = correction.video_id, correction.object_id
         by = SavedBy(
             reviewer=self._speaker.reviewer(body),
@@ -137,26 +138,33 @@ class Fixing:
             return self._finish(correction, by, saved)
         split_into = state.claim_object_id(correction.video_id, by.reviewer) if body.get("is_split") else None
         path = save_correction(
-            state.storage, correction, by, split_into, say=lambda row: paths.append(state.book.write(row)[0].path)
+            state.storage, correction, by, split_into, say=lambda row: said.append(state.book.write(row))
         )
-        return self._answer(key, SavedFix(path, split_into), paths[0] if paths else None)
+        return self._answer(key, SavedFix(path, split_into), *(said[0] if said else (None, None)))
 
     def _finish(self, correction: Correction, by: SavedBy, saved: SavedFix) -> dict[str, Any]:
         """The mask is written already: its verdict follows, if that is not."""
         from pipeline.mending.saving import note_saved
 
-        verdict, path = note_saved(correction, by, saved.split_into), None
+        verdict = note_saved(correction, by, saved.split_into)
         key, book = (correction.video_id, correction.object_id), self._state.book
-        if verdict is not None:
-            self._state.noted(book.look())
-            said, _ = book.said_as(str(by.said_id), key) or book.write(verdict)
-            path = said.path
-        return self._answer(key, saved, path)
+        if verdict is None:
+            return self._answer(key, saved)
+        self._state.noted(book.look())
+        return self._answer(key, saved, *(book.said_as(str(by.said_id), key) or book.write(verdict)))
 
-    def _answer(self, key: Key, saved: SavedFix, verdict_path: str | None) -> dict[str, Any]:
+    def _answer(
+        self, key: Key, saved: SavedFix, said: Said | None = None, before: Said | None = None
+    ) -> dict[str, Any]:
+        """What the page hears of a mask that is saved, of its verdict, and of the one that counted before."""
         self._state.noted({key})
         self._state.changed(key[0])
-        return {"path": saved.path, "split_into": saved.split_into, "verdict_path": verdict_path}
+        return {
+            "path": saved.path,
+            "split_into": saved.split_into,
+            "verdict_path": None if said is None else said.path,
+            "replaced": None if before is None else in_json(before),
+        }
 
     def withdraw(self, body: Body) -> dict[str, Any]:
         """Take back what one file says, and the verdict if nobody has spoken since: what counted before counts again.

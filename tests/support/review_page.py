@@ -101,13 +101,15 @@ class MadeUp:
         self.said: list[dict[str, Any]] = []
         self.saved: list[dict[str, Any]] = []
         self.refuses = refuses  # what saving is answered by, if not empty
+        self.replaced: dict[str, str] | None = None  # the verdict that counted before what is saved
         self._told: dict[str, dict[str, Any]] = {}
         intercept(page, "**/api/fix/*", self)
 
     def __call__(self, route: Route) -> None:
         name, body = route.request.url.rsplit("/", 1)[1], route.request.post_data_json or {}
         self.posted.append(name)
-        status, answer = 200, {"path": f"file-{len(self.saved)}", "verdict_path": None, "split_into": None}
+        status = 200
+        answer: dict[str, Any] = {"path": f"file-{len(self.saved)}", "verdict_path": None, "split_into": None}
         if name == "open":
             answer = self._opened(body)
         elif body["id"] not in self._told and name != "withdraw":
@@ -122,7 +124,7 @@ class MadeUp:
             status, answer = 400, {"error": self.refuses}
         elif name == "save":
             self.saved.append(self._told[body["id"]] | body)
-            answer["split_into"] = 8 if body["is_split"] else None
+            answer |= {"split_into": 8 if body["is_split"] else None, "replaced": self.replaced}
         route.fulfill(status=status, content_type="application/json", body=json.dumps(answer))
 
     def close_all(self) -> None:

@@ -1,7 +1,7 @@
 // Corrections under way: what is said of frames, saved and taken back, one after the other in the reviewer's order.
 
 import { newId } from "./api.js";
-import { clear, framesOf, savedWords, written } from "./fix_words.js";
+import { clear, framesOf, replacedWords, savedWords, written } from "./fix_words.js";
 
 export class Corrections {
   /** `fix` is fix mode: what it shows and tells. */
@@ -113,7 +113,7 @@ export class Corrections {
       if (correction.isSaved && !isSplit && !written("named") && !written("comment")) throw new Error("Nothing to save: this frame is saved.");
       if (isSplit && correction.is_added) throw new Error("A new object has no track to split.");
       const told = await this.#save(correction, isSplit);
-      this.fix.tell(`Saved: ${savedWords(correction, told.split_into)}.`);
+      this.fix.tell(`Saved: ${savedWords(correction, told.split_into)}.${replacedWords(told.replaced, this.fix.reviewer)}`);
     });
   }
 

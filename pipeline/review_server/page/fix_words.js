@@ -14,6 +14,12 @@ export function savedWords({ object_id, frame_index, is_hidden }, splitInto) {
   return is_hidden ? `object ${object_id} is not visible on frame ${frame_index}` : `the mask of frame ${frame_index}`;
 }
 
+/** What somebody else had said of the track, which counted until now. */
+export function replacedWords(replaced, reviewer) {
+  return replaced && replaced.reviewer !== reviewer
+    ? ` ${replaced.reviewer} had said ${replaced.verdict} of this track: yours counts now; ctrl z takes it back.` : "";
+}
+
 /** What stands in a field of the page, or null. */
 export function written(id) { return document.getElementById(id)?.value.trim() || null; }
 

@@ -130,6 +130,23 @@ def test_what_saving_refuses_and_closing_the_page_lose_nothing(review: Reviewed)
         expect(page.locator(".fix-note")).to_contain_text("Saved")
 
 
+def test_whoever_saves_a_mask_of_a_track_that_somebody_else_has_judged_is_told_so(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page)
+        begin_fix(page)
+        for said, (who, told) in enumerate((("bob", True), (page.input_value("#reviewer"), False)), 1):
+            made_up.replaced = {"reviewer": who, "verdict": "accept"}
+            click_it(page, said)
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f'#panel[data-saved="{said}"]')
+            note = page.locator(".fix-note")
+            expect(note).to_contain_text("Saved: ")
+            words = f" {who} had said accept of this track: yours counts now; ctrl z takes it back."
+            assert (words in str(note.text_content())) is told
+        assert seen.complaints == []
+
+
 def test_a_mask_that_the_server_has_closed_is_opened_again_and_saved(review: Reviewed) -> None:
     """Whoever looks at many frames, or several people, close what was said on a frame and not saved."""
     with review.open() as seen:

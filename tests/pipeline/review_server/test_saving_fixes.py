@@ -47,6 +47,17 @@ def test_comment_and_category_are_saved_with_the_verdict(client: Client) -> None
         fixing(client, unseen_correction(KEY[1], key=KEY)).save({"id": "one", "comment": 3})
 
 
+def test_a_fix_is_answered_by_what_counted_of_its_track_before(client: Client) -> None:
+    answers = []
+    for name in ("ann", "bob"):
+        server = fixing(client, unseen_correction(KEY[1], key=KEY))
+        answers.append(server.save({"id": "one", "once": f"{name} saves", "reviewer": name}))
+        again = fixing(client, unseen_correction(KEY[1], key=KEY))
+        assert again.save({"id": "one", "once": f"{name} saves", "reviewer": name}) == answers[-1], "sent once more"
+    assert answers[0]["replaced"] is None
+    assert [answers[1]["replaced"][name] for name in ("reviewer", "verdict")] == ["ann", "fix"]
+
+
 def test_a_split_that_is_taken_back_can_be_made_again(client: Client) -> None:
     server = fixing(client, unseen_correction(KEY[1], key=KEY))
     told = server.save({"id": "one", "is_split": True})
