@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from starlette.requests import Request
 
-from pipeline.errors import CannotMend
+from pipeline.errors import CannotMend, WasClosed
 from pipeline.masks.rle import decode_rle
 from pipeline.mending.correction import Correction as UnderWay
 from pipeline.mending.known_masks import overlap
@@ -244,3 +244,27 @@ def test_two_reviewers_who_add_an_object_get_ids_of_their_own(state: ReviewState
     ids = [server.open(body)["object_id"] for server in servers for _ in range(2)]
     assert len(set(ids)) == 4
     assert not set(ids) & {1, 2, 99}
+
+
+@pytest.mark.parametrize("kind", ["fix", "split", "added object"])
+def test_what_a_killed_server_has_saved_is_known_to_the_next_one_when_the_page_has_opened_it_again(
+    kind: str, state: ReviewState, mendable: Mendable
+) -> None:
+    """As the page does after status 410: it opens the frame, draws what it shows, and sends the same again."""
+    killed, storage = Fixing(state), mendable.storage
+    place = {"video_id": "a/b.mp4", "object_id": None if kind == "added object" else 1, "frame_index": 3}
+    told = killed.open(place)
+    mask = {"kind": "draw", "counts": killed.open(place | {"object_id": 1})["counts"]}
+    killed.say({"id": told["id"], **mask})
+    body = {"once": "a-1", "is_split": kind == "split"}
+    lost = killed.save({"id": told["id"], **body})
+    saved = read_corrections(storage)
+    with closing(ReviewState(storage, ReviewOptions(reviewer="ann"))) as other:
+        server = Fixing(other)
+        with pytest.raises(WasClosed):
+            server.save({"id": told["id"], **body})
+        again = server.open(place | {"object_id": told["object_id"]})
+        server.say({"id": again["id"], **mask})
+        assert server.save({"id": again["id"], **body}) == lost
+        assert read_corrections(storage) == saved
+        assert (lost["verdict_path"] is None) == (kind == "added object")
