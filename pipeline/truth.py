@@ -47,6 +47,11 @@ class Truth:
         """
         format_name = self.format
         if is_read_directly(self.uri, self.format, self.storage_options):
+            if self.images is not None:
+                raise InputError(
+                    f"images= is for results of COCO or YouTube-VIS, and truth={redact_uri(self.uri)} names its videos "
+                    "itself; leave images out"
+                )
             if not self.first_frame:
                 return self.uri
             if self.format == "maskmill" or is_output(self.uri, self.storage_options):

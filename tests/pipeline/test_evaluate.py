@@ -454,6 +454,8 @@ def test_frames_of_a_table_that_count_from_1_are_shifted_on_request(
     assert evaluate(from_1, tmp_path / "a", "first_frame=1")[0] == evaluate(folders, tmp_path / "b")[0]
     said = refused([f"output={folders[0]}", f"truth={folders[0]}", "first_frame=1"], capsys)
     assert "is the output of a job, whose frames count from 0; leave first_frame out" in said
+    said = refused([f"output={folders[0]}", f"truth={folders[0]}", "images=truth.json"], capsys)
+    assert "names its videos itself; leave images out" in said
 
 
 def test_ids_of_objects_that_pandas_made_floats_are_the_same_objects(tmp_path: Path) -> None:
