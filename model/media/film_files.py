@@ -7,7 +7,7 @@ says `ffconcat`, or a playlist, would make FFmpeg open other files of this machi
 from __future__ import annotations
 
 import errno
-from typing import cast
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
@@ -27,12 +27,15 @@ _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
 _FORMATS_WITH_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 _SHARED_CODECS = {"h264", "hevc"}
 _DEFAULT_BONUS_PIXELS = 5_000_000
+# PyAV 18 raises for titles that are no UTF-8, unless it is told what to do with them. PyAV 19, which pip installs from
+# Python 3.12 on, keeps their bytes and takes no such argument.
+_ANY_TITLES: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
 
 
 def open_container(name: str, file: WatchedFile) -> InputContainer:
     """A file as FFmpeg's demuxer sees it. Raises `MediaError` for what is no video; errors of storage pass through."""
     try:
-        container = av.open(file, "r", options={"format_whitelist": VIDEO_FORMATS}, metadata_errors="replace")
+        container: InputContainer = av.open(file, "r", options={"format_whitelist": VIDEO_FORMATS}, **_ANY_TITLES)
     except av.FFmpegError as error:
         file.raise_failure()
         raise MediaError(f"{name}: {_refusal(error)}") from error

@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from model.media.h264_headers import Configuration, NotCertain, PresentationOrder, Slice, configuration_of, slices_of
+from model.media.rationals import exact
 from model.media.raw_frames import RawFrame, Unreadable
 
 _FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -31,11 +32,14 @@ def listed_frames(
     It ends where decoding may give other frames than those to come. The pictures cannot be read. `raise_failure` raises
     the error that made the file end early.
     """
-    if container.format.name not in _FORMATS or stream.codec_context.name != "h264" or stream.time_base is None:
+    if container.format.name not in _FORMATS or stream.codec_context.name != "h264":
+        return
+    time_base = exact(stream.time_base)
+    if time_base is None:
         return
     try:
         for time, is_key in _timed(container, stream, raise_failure):
-            yield RawFrame(float(time * stream.time_base), is_key, _NOT_DECODED)
+            yield RawFrame(float(time * time_base), is_key, _NOT_DECODED)
     except NotCertain:
         return
     except av.FFmpegError:

@@ -31,6 +31,7 @@ from model.media.film_pictures import FilmPicture, RgbConverter
 from model.media.film_remarks import Claims, Reading
 from model.media.film_times import PresentationClock
 from model.media.formats import has_times
+from model.media.rationals import exact
 from model.media.raw_frames import Display, RawFrame, VideoInfo
 from model.media.sources import OpenFile
 from model.media.watched_file import WatchedFile
@@ -80,7 +81,7 @@ class FilmReader:
                 start = next(others, None)
             return VideoInfo(
                 display=_display(first, stream),
-                fps=float(stream.average_rate) if stream.average_rate else None,
+                fps=float(rate) if (rate := exact(stream.average_rate)) else None,
                 duration_seconds=_duration_seconds(container, stream),
                 num_frames_claimed=stream.frames or None,
                 start_seconds=start,
@@ -153,11 +154,12 @@ class FilmReader:
 
     def _seek(self, file: WatchedFile, container: InputContainer, stream: VideoStream, seconds: float) -> None:
         """Move before `seconds`. A container that cannot seek stays at its start, which is before `seconds` too."""
-        if stream.time_base is None:
+        time_base = exact(stream.time_base)
+        if time_base is None:
             return
         seconds = min(max(seconds, -_MAX_SEEK_SECONDS), _MAX_SEEK_SECONDS)
         try:
-            container.seek(round(seconds / stream.time_base), stream=stream, backward=True)
+            container.seek(round(seconds / time_base), stream=stream, backward=True)
         except av.FFmpegError:
             file.raise_failure()
 
@@ -166,12 +168,12 @@ class FilmReader:
     ) -> Iterator[tuple[av.VideoFrame, float | None]]:
         """Pictures in presentation order, and their times in seconds."""
         # The stream's time base, because frames that the decoder hands out at the end of a file lack their own.
-        time_base = stream.time_base
+        time_base = exact(stream.time_base)
         clock = PresentationClock(0 if time_base is None else round(_step_seconds(stream) / time_base))
         for picture in self._decode(file, container, stream, reading):
             units = clock.time_of(picture.pts, picture.dts, picture.duration)
-            is_timed = units is not None and time_base is not None and has_times(container.format.name)
-            time = float(units * time_base) if is_timed else None  # type: ignore[operator]
+            is_timed = has_times(container.format.name)
+            time = float(units * time_base) if is_timed and units is not None and time_base is not None else None
             reading.note(time)
             yield picture, time
 
@@ -212,18 +214,18 @@ class FilmReader:
 
 def _display(first: av.VideoFrame, stream: VideoStream) -> Display:
     orientation = Orientation.of(first)
-    aspect = float(stream.sample_aspect_ratio or 1)
+    aspect = float(exact(stream.sample_aspect_ratio) or 1)
     return Display(orientation.size_hw(first), first.rotation, 1 / aspect if orientation.swap else aspect)
 
 
 def _step_seconds(stream: VideoStream) -> Fraction:
-    rate = stream.average_rate or stream.guessed_rate
+    rate = exact(stream.average_rate) or exact(stream.guessed_rate)
     return 1 / rate if rate else _UNKNOWN_STEP_SECONDS
 
 
 def _has_even_rate(stream: VideoStream) -> bool:
     """Whether the frames of a second are about as many as the shortest of them allow. Where nothing tells, they are."""
-    average, base = stream.average_rate, stream.base_rate
+    average, base = exact(stream.average_rate), exact(stream.base_rate)
     return not average or not base or abs(average / base - 1) <= _EVEN_SHARE
 
 
@@ -235,8 +237,9 @@ def _claims(container: InputContainer, stream: VideoStream) -> Claims:
 
 
 def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+    time_base = exact(stream.time_base)
+    if stream.duration is not None and time_base is not None:
+        return float(stream.duration * time_base)
     return container.duration / av.time_base if container.duration else None
 
 

@@ -6,7 +6,7 @@ Legend: H, W pixels; pixels are uint8 RGB `[H, W, 3]`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -26,7 +26,7 @@ class Orientation:
     def of(picture: av.VideoFrame) -> Orientation:
         """From the display matrix that comes with a frame. Angles are rounded to multiples of 90°."""
         try:
-            side_data: Any = picture.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub
+            side_data = cast(Any, picture.side_data)[SideDataType.DISPLAYMATRIX]  # the types of PyAV 18 do not know it
         except KeyError:
             return Orientation(False, False, False)
         except ValueError:  # beside side data of a kind that PyAV does not know (EXIF) it gives the angle only

@@ -20,7 +20,7 @@ def without_duplicates(found: Sequence[FoundMask], scores: Sequence[float], rule
     where one of both lies within the other.
     """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    ranked = [found[index] for index in order]
+    ranked = [found[index] for index in order.tolist()]
     if not ranked:
         return []
     boxes = _Boxes(ranked)

@@ -228,14 +228,14 @@ def test_a_range_may_begin_at_any_time(far: float) -> None:
 
 def test_metadata_of_another_encoding_is_no_obstacle() -> None:
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="matroska", metadata_encoding="latin-1") as output:
-        output.metadata["title"] = "Bärenjagd"
+    with av.open(buffer, "w", format="matroska") as output:
+        output.metadata["title"] = "B?renjagd"
         stream = output.add_stream("libx264", rate=10)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         output.mux(stream.encode(av.VideoFrame.from_ndarray(pictures(1)[0], format="rgb24")))
         output.mux(stream.encode())
-    assert b"B\xe4renjagd" in buffer.getvalue()
-    assert len(decoded(buffer.getvalue())) == 1
+    assert b"B?renjagd" in buffer.getvalue()
+    assert len(decoded(buffer.getvalue().replace(b"B?renjagd", "Bärenjagd".encode("latin-1")))) == 1
 
 
 def test_a_file_that_is_removed_is_the_videos_fault(tmp_path: Path) -> None:
