@@ -49,8 +49,9 @@ class ExportVideo:
     """One video of an export. See `PlannedVideo` for its numbers.
 
     `size_hw` is that of its masks, `frame_indexes` and `pts` (nan where the file has no times) are those of its labeled
-    frames, `[T]`, ascending. `review` says what reviewers are told, if the video goes out to them. Every method may be
-    called again, and reads in bounded memory.
+    frames, `[T]`, ascending. `review` says what reviewers are told, if the video goes out to them. `num_frames_before`
+    are the frames of the file before the labeled range, once they were counted. Every method may be called again, and
+    reads in bounded memory.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class ExportVideo:
         self._min_area = min_area
         self._only_frames: Int64Array | None = None
         self._num_left_out = 0
+        self.num_frames_before: int | None = None
         self._table = table
         self._files = files
         self._objects = np.asarray(table["object_id"], np.int64)
@@ -198,6 +200,21 @@ class ExportVideo:
             return str(error)
         self._digests |= found
         return ""
+
+    def count_frames_before(self, place: int) -> None:
+        """Count the frames of the file before the labeled range, if the file can be asked. It is read, and not decoded.
+
+        `place` is that of a labeled frame with a time.
+        """
+        if self._files.why_not(self.row["uri"]):
+            return
+        known = FramePosition(int(self.frame_indexes[place]), float(self.pts[place]))
+        try:
+            self.num_frames_before = self._files.of(self.row).num_frames_before(known)
+        except (MediaError, OtherFile):
+            return
+        except StorageError:
+            self._files.has_failed = True
 
     def _images(self, frame_indexes: Sequence[int], *, are_apart: bool = False) -> Iterator[tuple[int, UInt8Array]]:
         wanted: dict[FramePosition, int] = {}

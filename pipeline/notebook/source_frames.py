@@ -154,10 +154,23 @@ class SourceFile:
                     raise self._other_times(media, last)
                 return [frames.position(one) for one in range(label + 1)]
 
+    def num_frames_before(self, known: FramePosition) -> int:
+        """How many frames of the file lie before the labeled range, of which `known` is a frame with number and time.
+
+        Films are counted rather than decoded. Raises like `frames`.
+        """
+        with _told_by_the_store(), self._opened() as media:
+            self._check_bytes(media)
+            return self._before(media, known)[0]
+
     def _begin(self, media: Media, known: FramePosition) -> float | None:
         """The time at which the labeled range begins; None if it is the begin of the file."""
+        return self._before(media, known)[1]
+
+    def _before(self, media: Media, known: FramePosition) -> tuple[int, float | None]:
+        """How many frames lie before the labeled range, and the time at which it begins: None if that is the file's."""
         if known.pts_seconds is None or known.frame_index is None:
-            return None
+            return 0, None
         wanted = FramePosition(None, known.pts_seconds)
         with VideoFrames(media, prompted=[wanted]) as frames:
             self._check_size(media, frames.size_hw)
@@ -166,7 +179,7 @@ class SourceFile:
             if place is None or place < known.frame_index:
                 raise self._other_times(media, known)
             num_before = place - known.frame_index
-            return frames.position(num_before).pts_seconds if num_before else None
+            return num_before, frames.position(num_before).pts_seconds if num_before else None
 
     def image_names(self) -> tuple[str, ...]:
         """The files of a folder of images, in the order of the frames; none for a video in one file.

@@ -23,7 +23,7 @@ from pipeline.formats.shape_text import polygon_text
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
 from pipeline.formats.writers.cvat_xml import LABELS, attributes_of, head, label_specification, names_of_attributes
-from pipeline.formats.writers.frames import frames_before, note_range
+from pipeline.formats.writers.frames import count_range, frames_before
 from pipeline.formats.writers.xml_text import attribute
 from pipeline.masks.crop import box_pixels
 
@@ -49,7 +49,7 @@ class Writer(VideoWriter):
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """The document of a video."""
-        note_range(video)
+        count_range(video)
         if video.review is not None:
             frames = video.frame_indexes.tolist()
             video.review.note_frames(frames, [frame + frames_before(video) for frame in frames])

@@ -24,7 +24,7 @@ from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
-from pipeline.formats.writers.frames import file_place, frames_before, note_range
+from pipeline.formats.writers.frames import count_range, file_place, frames_before
 from pipeline.masks.crop import box_pixels
 
 _ZLIB_LEVEL = 3  # a quarter of the time of the usual 6, for masks that take 2 kB in place of 1
@@ -44,7 +44,7 @@ class Writer(VideoWriter):
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """Its labels, and its line of the index."""
-        note_range(video)
+        count_range(video)
         with out.open(f"{video.split}/labels/{video.name}.json") as file:
             for piece in labels(video):
                 file.write(piece.encode())

@@ -25,21 +25,34 @@ def file_place(video: ExportVideo) -> str:
 def frames_before(video: ExportVideo) -> int:
     """How many frames of the file lie before the labeled range, for programs that count from the start of the file.
 
-    It is known where the column `start_seconds` of the table of videos was kept, from the time of the first mask and
-    the frame rate; else it is taken for 0. None lie before a range that begins at 0, whenever the file's own times do.
+    `count_range` finds it out of the file. Else it is known where the column `start_seconds` of the table of videos was
+    kept, from the time of the first mask and the frame rate, and taken for 0 where it was not. None lie before a range
+    that begins at 0, whenever the file's own times do.
+    """
+    if video.num_frames_before is not None:
+        return video.num_frames_before
+    start = video.row.get("start_seconds")
+    return _frames_before_by_time(video) if start is not None and not _begins_at_0(start) else 0
+
+
+def count_range(video: ExportVideo) -> None:
+    """Find out, once a video, how many frames lie before its range: a rate or a start of its own tells wrong numbers.
+
+    The file is opened where a range was kept, or where times look like one. If it is gone, what looks like a range of
+    which nothing was kept is noted in the manifest. Files whose own times begin late look the same.
     """
     start = video.row.get("start_seconds")
-    is_from_0 = start is None or (isinstance(start, int | float) and start <= 0)
-    return 0 if is_from_0 else _frames_before_by_time(video)
-
-
-def note_range(video: ExportVideo) -> None:
-    """Note in the manifest, once a video, that its frames may be counted from the start of a range.
-
-    Times tell of a range that was not kept. Files whose own times begin late look the same.
-    """
-    if video.row.get("start_seconds") is None and _frames_before_by_time(video) > _FRAMES_OF_DELAY:
+    looks_late = _frames_before_by_time(video) > _FRAMES_OF_DELAY
+    times = np.flatnonzero(~np.isnan(video.pts))
+    if not len(times) or (not looks_late if start is None else _begins_at_0(start)):
+        return
+    video.count_frames_before(int(times[0]))
+    if video.num_frames_before is None and start is None:
         video.lost("range", video.tracks[0].object_id, int(video.frame_indexes[0]))
+
+
+def _begins_at_0(start: object) -> bool:
+    return isinstance(start, int | float) and start <= 0
 
 
 def _frames_before_by_time(video: ExportVideo) -> int:
