@@ -1,5 +1,6 @@
 # Two commands set up a fresh machine: `make demo` installs and runs the main job, `make test` installs and passes the tests.
 # PYTHON picks the interpreter (3.11 or newer); everything is installed into .venv, once: a second call installs nothing.
+# `make test PYTHON=python3.13 VENV=.venv-3.13` tests another one beside it, for which pip may choose newer packages.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
