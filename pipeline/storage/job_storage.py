@@ -133,12 +133,14 @@ class JobStorage:
         def find(fs: fsspec.AbstractFileSystem, full: str) -> list[Stored]:
             fs.invalidate_cache(full)
             try:
-                self._check_readable(full)
-                narrowed = {"prefix": stem} if stem and scheme_of(self.uri).narrows_listings else {}
-                found = fs.find(full, maxdepth=1, detail=True, **narrowed)
+                if self.is_local:
+                    names = _sizes_on_disk(full, stem)
+                else:
+                    narrowed = {"prefix": stem} if stem and scheme_of(self.uri).narrows_listings else {}
+                    found = fs.find(full, maxdepth=1, detail=True, **narrowed)
+                    names = [(name.rsplit("/", 1)[-1], int(info["size"] or 0)) for name, info in found.items()]
             except FileNotFoundError:
                 return []
-            names = ((name.rsplit("/", 1)[-1], int(info["size"] or 0)) for name, info in found.items())
             stored = (Stored(f"{folder}/{name}", size) for name, size in names if name and name.startswith(stem))
             return sorted(stored, key=lambda entry: entry.path)
 
@@ -449,3 +451,14 @@ def _is_there(fs: fsspec.AbstractFileSystem, full: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _sizes_on_disk(full: str, stem: str) -> list[tuple[str, int]]:
+    """Names and sizes of the files in a folder. Of others than `stem...` nothing is asked, because a log has many."""
+    found = []
+    with os.scandir(full) as entries:
+        for entry in entries:
+            if entry.name.startswith(stem) and not entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+                    found.append((entry.name, entry.stat().st_size))
+    return found

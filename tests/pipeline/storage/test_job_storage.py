@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import botocore.exceptions
 import fsspec
@@ -17,7 +18,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import AlreadyExists, StorageError, UnusableStore
-from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.job_storage import JobStorage, Stored
 from pipeline.storage.retry import Backoff
 from tests.pipeline.conftest import QUICK
 from tests.support.azure_server import AzureServer
@@ -296,3 +297,38 @@ def test_missing_credentials_are_said_at_once(s3_server: S3Server, monkeypatch: 
     with pytest.raises(StorageError, match="Unable to locate credentials") as caught:
         JobStorage(f"{s3_server.new_folder()}/job", options, backoff=QUICK).replace("a", b"")
     assert not caught.value.transient
+
+
+class CountedEntry:
+    """An entry of a folder that notes of which files somebody wants to know more than the name."""
+
+    asked: ClassVar[list[str]] = []
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path, self._entry = entry.name, entry.path, entry
+
+    def __fspath__(self) -> str:
+        self.asked.append(self.name)
+        return self.path
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return self._entry.is_dir(follow_symlinks=follow_symlinks)
+
+    def stat(self) -> os.stat_result:
+        self.asked.append(self.name)
+        return self._entry.stat()
+
+
+def test_a_listing_of_a_disk_asks_for_no_more_files_than_are_meant(
+    disk_storage: JobStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("roll-1.parquet", *(f"{number}.json" for number in range(20))):
+        disk_storage.replace(f"_log/{name}", b"12345")
+    (Path(disk_storage.uri) / "_log" / "roll-folder").mkdir()
+    scandir = os.scandir
+    with monkeypatch.context() as patch:
+        patch.setattr(CountedEntry, "asked", [])
+        patch.setattr(os, "scandir", lambda path: contextlib.nullcontext(map(CountedEntry, scandir(path))))
+        assert disk_storage.listing("_log", "roll-") == [Stored("_log/roll-1.parquet", 5)]
+        assert set(CountedEntry.asked) == {"roll-1.parquet"}
+    assert len(disk_storage.listing("_log")) == 21
