@@ -360,7 +360,8 @@ def _paths() -> frozenset[str]:
 
 def _check_group(group: str, name: str, where: str) -> None:
     if name not in group_names(group):
-        raise ConfigError(f"{group}={name}{where}: allowed are {', '.join(group_names(group))}")
+        hint = f"; weights of your own are model.checkpoint={name}" if group == "model" and "/" in name else ""
+        raise ConfigError(f"{group}={name}{where}: allowed are {', '.join(group_names(group))}{hint}")
 
 
 def _quoted(value: str) -> str:

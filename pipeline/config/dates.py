@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipeline.errors import ConfigError
+from pipeline.redact import redact_uri
 
 PLACEHOLDER = "{date}"
+WRITTEN = ("output", "log_file")
+"""Keys of places that a run makes, where a placeholder that is misspelled would be a folder of that name."""
+_NAMED = re.compile(r"\{([A-Za-z]\w*)\}")
+_LIKE_A_DATE = ("date", "day", "today", "datetime")
 TODAY = "today"
 _DAYS_AGO = {TODAY: 0, "yesterday": 1}
 
@@ -25,22 +32,32 @@ def with_dates(
 
     `now` is a clock that tells its time zone; the date is that of `time_zone`, or of this machine. Raises `ConfigError`
     for what is no date and no time zone, and for another date than today that no value holds: the run would be that of
-    every other day.
+    every other day. It is raised, too, for another name in braces where the run writes: nobody would look there.
     """
+    for key in WRITTEN:
+        check_placeholders(key, places.get(key))
+    told = _date(given, time_zone, now).isoformat()
     named = {key: value for key, value in places.items() if PLACEHOLDER in str(value)}
     if not named and given != TODAY:
         raise ConfigError(
             f"date={given} changes nothing, because no place of the job holds {PLACEHOLDER}: write {PLACEHOLDER} into "
             f"{', '.join(places)}, or leave date= out"
         )
-    if not named:
-        return {}
-    told = _date(given, time_zone, now).isoformat()
 
     def dated(value: str) -> str:
         return value.replace(PLACEHOLDER, told)
 
     return {key: dated(value) if isinstance(value, str) else tuple(map(dated, value)) for key, value in named.items()}
+
+
+def check_placeholders(key: str, place: str | None) -> None:
+    """Raises `ConfigError` for a name in braces that is meant for `{date}`, as `{day}` or `{Date}`; others stay."""
+    for name in _NAMED.findall(place or ""):
+        if name != PLACEHOLDER[1:-1] and get_close_matches(name.lower(), _LIKE_A_DATE, n=1, cutoff=0.7):
+            raise ConfigError(
+                f"{key}={redact_uri(str(place))}: {{{name}}} stands for nothing; {PLACEHOLDER} is the date of the run, "
+                "as 2026-11-29"
+            )
 
 
 def _date(given: str, time_zone: str | None, now: Callable[[], datetime]) -> date:

@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.commits.compaction import Sizes
 from pipeline.commits.run_document import RunDocument, StepDone
 from pipeline.commits.snapshot import JobState
+from pipeline.config.dates import check_placeholders
 from pipeline.config.fields import Group
 from pipeline.config.fields import keys as keys_of
 from pipeline.config.job_config import JobConfig
@@ -93,6 +94,7 @@ def check_steps(config: JobConfig) -> None:
     after, options = config.after, config.storage_options
     if after.report is not None:
         check_installed()
+        check_placeholders("after.report", after.report)
         check_file(after.report, "report.html", options)
     for export in after.export:
         known = {*KEYS_OF_EXPORTS, *(name for part in _parts(str(export["format"])) for name in part.model_fields)}
@@ -101,6 +103,7 @@ def check_steps(config: JobConfig) -> None:
                 near = get_close_matches(key.partition(".")[0], known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
                 raise ConfigError(f"after.export: unknown key {key} of format={export['format']}: {hint}")
+        check_placeholders("to", str(export["to"]))
         own = export.get("to_storage_options")
         check_folder(str(export["to"]), options if own is None else own)
     _check_apart(after, str(config.output))

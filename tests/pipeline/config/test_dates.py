@@ -61,3 +61,22 @@ def test_a_date_that_no_place_holds_is_refused() -> None:
     ):
         job_config("label", [*words, "date=2026-11-28"])
     assert job_config("label", [*words, "date=today", "time_zone=Europe/Berlin"]).output == "out"
+
+
+def test_a_time_zone_that_there_is_not_is_refused_where_no_place_holds_the_date_too() -> None:
+    with pytest.raises(ConfigError, match=r"^time_zone=Berlin: no such time zone"):
+        job_config("label", ["videos=in", "prompts=p", "output=out", "time_zone=Berlin"])
+
+
+@pytest.mark.parametrize(("key", "name"), [("output", "{Date}"), ("output", "{day}"), ("log_file", "{dat}")])
+def test_a_misspelled_date_makes_no_folder_of_that_name(key: str, name: str) -> None:
+    words = ["videos=in/{date}", "prompts=p", "output=out/{date}", f"{key}=nights/{name}"]
+    with pytest.raises(ConfigError) as error:
+        job_config("label", words)
+    expected = f"{key}=nights/{name}: {name} stands for nothing; {{date}} is the date of the run, as 2026-11-29"
+    assert str(error.value) == expected
+
+
+def test_braces_of_a_glob_and_of_a_name_that_is_read_stay() -> None:
+    job = job_config("label", ["videos=in/{a}/*.{mp4,mov}", "prompts=p/{x}.parquet", "output=out"])
+    assert (job.videos, job.prompts) == ("in/{a}/*.{mp4,mov}", "p/{x}.parquet")

@@ -230,6 +230,7 @@ def test_the_printed_config_hides_secrets() -> None:
         (["modle=tiny"], "unknown key modle='tiny': did you mean model?"),
         (["storage_options=3"], "storage_options=3: expected keys with values"),
         (["model=tinny"], "model=tinny: allowed are base_plus, large, mini, small, tiny"),
+        (["model=weights/mine"], "large, mini, small, tiny; weights of your own are model.checkpoint=weights/mine"),
         (["cluster=moon"], "cluster=moon: allowed are existing, local, serial"),
         (["frames.stride=2", "frames.fps=3"], "frames.stride=2 and frames.fps=3 contradict each other"),
         (["model.device=cpu", "cluster.gpus_per_actor=1"], "contradicts model.device=cpu"),

@@ -169,6 +169,11 @@ def test_a_step_that_says_much_before_it_reads_a_long_document_is_not_waited_for
     [
         ("{export: [{format: cocoo, to: x}]}", "format=cocoo: there are .*did you mean coco"),
         ("{export: [{format: coco, to: x, wehre: a > 1}]}", "unknown key wehre of format=coco: did you mean where"),
+        (
+            "{export: [{format: coco, to: 'x/{dat}'}]}",
+            r"to=x/\{dat\}: \{dat\} stands for nothing; \{date\} is the date",
+        ),
+        ("{report: '{day}.html'}", r"after.report=\{day\}.html: \{day\} stands for nothing"),
         ("{export: [{format: coco, to: nothing://x}]}", "to=nothing://x"),
         ("{report: /}", "to=/ is a folder: name the file in it"),
         ("{export: [{format: coco, to: 's3://bucket/labels/'}]}", "to=s3://bucket/labels/ holds output=s3://bucket/la"),
