@@ -55,6 +55,8 @@ class InputTables:
             ParquetShards("corrections", place, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
             for place in corrections
         ]
+        for table in self.corrections:
+            _check_is_no_review(table)
         self.storage_options = storage_options
         self.has_videos_table = videos is not None
         self._uses_cuts = naming.uses_cuts
@@ -181,6 +183,18 @@ def _check_places(table: ParquetShards, *, with_prompts: bool) -> None:
         f"{table.key}: {redact_uri(table.files[0])} has neither a column uri nor bytes; {remedy}"
         f"{they_are(columns)}{meant}"
     )
+
+
+_OF_REVIEWS = frozenset(("reviewer", "reviewed_at", "labeled_at", "handout"))
+
+
+def _check_is_no_review(table: ParquetShards) -> None:
+    """Raises `InputError` for files below `reviews/` of a job: most of their rows are no prompts, and would fail."""
+    if _OF_REVIEWS.issubset(table.table_columns):
+        raise InputError(
+            f"{table.key}: {redact_uri(table.files[0])} holds what reviewers have said of a job. A run of that job "
+            "takes it in by itself: leave corrections= out, which is for tables of prompts"
+        )
 
 
 def _check_prompts(table: ParquetShards) -> None:

@@ -22,8 +22,10 @@ from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.reading import ReadPolicy
 from pipeline.records import FramePosition, ReviewedItem, RowSpan, Status, VideoSource, WorkItem
+from pipeline.reviews.corrections import write_corrections
 from pipeline.reviews.reviewed import ReviewedVideo
-from pipeline.reviews.verdicts import Opinion, Verdict
+from pipeline.reviews.verdicts import Opinion, Verdict, write_verdicts
+from pipeline.storage.job_storage import JobStorage
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
 
@@ -549,6 +551,18 @@ def test_corrections_add_prompts_and_say_nothing_of_where_videos_are(tmp_path: P
     assert "1 of 5 rows of the tables of prompts and corrections is left out" in warning
     assert "'nobody'" in warning
     assert make_plan(InputTables(None, base, corrections=[base]), finished(before)).changed == frozenset()
+
+
+def test_what_reviewers_said_is_no_table_of_corrections(tmp_path: Path) -> None:
+    """Videos that were labeled well failed by it, and lost their masks."""
+    base = str(write(tmp_path / "prompts.parquet", prompts("a", uri=["a.mp4"])))
+    at = {"reviewer": "ann", "reviewed_at": datetime(2026, 11, 30, tzinfo=UTC)}
+    job = JobStorage(str(tmp_path / "job"))
+    write_corrections(job, [at | {"video_id": "a", "object_id": 1, "frame_index": 3, "kind": "hidden"}])
+    write_verdicts(job, [at | {"video_id": "a", "object_id": 1, "verdict": "fix"}])
+    for place in (f"{job.uri}/reviews", f"{job.uri}/reviews/corrections-*.parquet"):
+        with pytest.raises(InputError, match=r"reviews/.* holds what reviewers have said of a job.*leave corrections="):
+            InputTables(None, base, corrections=[place])
 
 
 def test_corrections_are_checked_like_prompts(tmp_path: Path) -> None:
