@@ -124,14 +124,20 @@ def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions)
     """The options, with what an export of maskmill says of itself and its files do not.
 
     Texts of MOTS may be of videos in which nothing shows on the first frame, so that they do not tell its number.
-    Numbers of tracks of CVAT are CVAT's own.
+    Numbers of tracks of CVAT are CVAT's own. Raises `InputError` for a number of the first frame: the export tells it.
     """
-    if format_name in ("cvat_images", "cvat_video"):
-        return replace(options, are_objects_told=_export_of(files) is not None)
-    if format_name != "mots" or options.first_frame is not None or (export := _export_of(files)) is None:
+    needs_export = format_name in ("cvat_images", "cvat_video", "mots") or options.first_frame is not None
+    if not needs_export or (export := _export_of(files)) is None:
         return options
-    first = {"kitti": 0, "mots_challenge": 1}.get(_options(export).get("variant", ""))
-    return replace(options, first_frame=first)
+    if options.first_frame is not None:
+        raise InputError(
+            f"first_frame={options.first_frame}: {files.shown} is of an export of maskmill, which says itself how its "
+            "frames count: leave first_frame out"
+        )
+    if format_name == "mots":
+        first = {"kitti": 0, "mots_challenge": 1}.get(_options(export).get("variant", ""))
+        return replace(options, first_frame=first)
+    return replace(options, are_objects_told=True)
 
 
 def _export_of(files: LabelFiles) -> LabelFiles | None:

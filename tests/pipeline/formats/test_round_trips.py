@@ -116,6 +116,13 @@ def test_categories_of_mots_come_back_with_their_line_breaks(tmp_path: Path, var
     assert {key[1]: label.category for key, label in found.items()} == categories
 
 
+@pytest.mark.parametrize("format_name", ["davis", "coco", "cvat_video", "yolo_seg"])
+def test_an_export_says_itself_what_its_first_frame_is_called(export: Export, format_name: str) -> None:
+    folder = export(format_name)
+    with pytest.raises(InputError, match="is of an export of maskmill, which says itself how its frames count"):
+        list(read_labels(str(folder), "auto", ReadOptions(first_frame=1)))
+
+
 SPLIT = ["splits.dev=0.5", "splits.held-out=0.5"]
 
 
