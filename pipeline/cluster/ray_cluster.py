@@ -17,6 +17,7 @@ import ray._private.ray_constants as ray_constants
 import ray._private.state as ray_state
 from ray.util.client import ray as client
 
+from pipeline.cluster.ray_token import token_of_a_local_ray
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.errors import ClusterDown, ConfigError, StoppedAtStart, describe
 from pipeline.packages import PACKAGES, ROOT
@@ -115,7 +116,7 @@ def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -
     for is_last in (False, True):
         try:
             # A bare `ray.init()` would join any cluster that it finds.
-            with _sigterm_stops(), _loopback_only():
+            with _sigterm_stops(), _loopback_only(), token_of_a_local_ray():
                 start(address="local", include_dashboard=False, logging_level=logging.WARNING, num_cpus=num_cpus)
             return
         except Exception as error:
