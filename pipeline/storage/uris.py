@@ -22,6 +22,7 @@ from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
 from pipeline.storage.on_disk import is_there
+from pipeline.storage.option_names import problem_of_names
 from pipeline.storage.schemes import (
     ARCHIVES,
     WEB_SCHEMES,
@@ -69,12 +70,13 @@ def open_filesystem(
     `url_to_fs` alone is not enough: s3fs serves listings from a cache, s3fs and botocore each retry by themselves, so
     that a server that hangs holds a request for many minutes, and a folder that is not listed counts as empty.
 
-    Raises `UnknownScheme` where nothing is installed for a scheme, and `ValueError` for one that would read other files
-    than the URI names, or for a password before a bucket.
+    Raises `UnknownScheme` where nothing is installed for a scheme, or an option is misspelled, and `ValueError` for one
+    that would read other files than the URI names, or for a password before a bucket.
     """
     _check_direct(uri)
     scheme = scheme_of(uri)
     options = _options_of(uri, storage_options or {})
+    given = tuple(options) if scheme.place is Place.STORE and scheme.can_create and not _is_chain(uri) else ()
     for name, default in deepcopy(dict(scheme.options)).items():  # because botocore writes into what it is given
         options[name] = {**default, **options.get(name, {})} if isinstance(default, Mapping) else default
     if scheme.place is Place.DISK:
@@ -86,7 +88,11 @@ def open_filesystem(
     elif web_client is not None:  # a link of the chain is a web server
         options |= {name: {**options.get(name, {}), "get_client": web_client} for name in WEB_SCHEMES}
     try:
+        if scheme.place is Place.STORE:
+            _check_schemes_of(storage_options or {})
         filesystem, path = _open(uri, options)
+        if problem := problem_of_names(type(filesystem), given):
+            raise ValueError(problem)
     except (ImportError, TypeError, ValueError) as error:  # TypeError: an option is missing
         remedy = "check the URI and storage_options"
         if isinstance(error, ImportError) or scheme_name(uri) not in fsspec.available_protocols():
@@ -138,6 +144,16 @@ def _check_direct(uri: str) -> None:
         name = link.partition("://")[0]
         if scheme_of(f"{name}://").place is Place.INDIRECT:
             raise ValueError(f"{name}:// may lead to other files or keep copies; give the uri of the file itself")
+
+
+def _check_schemes_of(storage_options: StorageOptions) -> None:
+    """Raises `ValueError` for what is meant as the options of one scheme, and would be ignored."""
+    schemes = set(fsspec.available_protocols())
+    for name, value in storage_options.items():
+        if name not in schemes and name.lower() in schemes and isinstance(value, Mapping):
+            raise ValueError(f"storage_options.{name}: a scheme is written in small letters, as {name.lower()}")
+        if name in schemes and not isinstance(value, Mapping):
+            raise ValueError(f"storage_options.{name} are the options of {name}://, as storage_options.{name}.key=…")
 
 
 def _options_of(uri: str, storage_options: StorageOptions) -> dict[str, Any]:

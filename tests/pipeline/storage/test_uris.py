@@ -194,3 +194,36 @@ def test_a_password_before_a_bucket_is_refused_before_any_request() -> None:
 )
 def test_a_uri_may_hold_a_colon_and_an_at_elsewhere(uri: str) -> None:
     assert not problem_of_password(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "said"),
+    [
+        (
+            "s3://bucket/a",
+            {"endpont_url": "http://x"},
+            "no option endpont_url: did you mean storage_options.endpoint_url",
+        ),
+        ("s3://bucket/a", {"s3": {"keey": "x"}}, "no option keey: did you mean storage_options.key"),
+        ("gs://bucket/a", {"tokenn": "anon"}, "no option tokenn: did you mean storage_options.token"),
+        ("s3://bucket/a", {"S3": {"key": "x"}}, "storage_options.S3: a scheme is written in small letters, as s3"),
+        ("s3://bucket/a", {"gs": "x"}, "storage_options.gs are the options of gs://"),
+    ],
+)
+def test_an_option_that_the_store_would_ignore_is_refused(uri: str, options: dict[str, Any], said: str) -> None:
+    """Its client would ask another store instead, or with other credentials."""
+    with pytest.raises(ValueError, match=said):
+        open_filesystem(uri, options)
+
+
+def test_options_of_several_stores_stand_together() -> None:
+    options = {
+        "account_name": "a",
+        "account_key": "eA==",
+        "key": "k",
+        "secret": "s",
+        "token": "anon",
+        "blocksize": 1 << 20,
+    }
+    for uri in ("s3://bucket/a", "gs://bucket/a", "az://container/a"):
+        open_filesystem(uri, options)
