@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.reviews.files import ReviewTable
+from pipeline.reviews.files import ReviewTable, one_of
 from pipeline.storage.job_storage import JobStorage
 
 
@@ -55,7 +55,9 @@ CORRECTIONS = pa.schema(
 
 
 def _check(row: Mapping[str, Any]) -> None:
-    kind = Kind(row["kind"])
+    kind = one_of(Kind, "corrections: kind", row["kind"])
+    if row["frame_index"] < 0:
+        raise ValueError(f"corrections: frame_index={row['frame_index']}: frames are counted from 0")
     rle = row["mask_rle"]
     if (kind is Kind.MASK) != bool(rle and rle["counts"]):
         raise ValueError(f"a correction of kind {kind} {'needs a' if kind is Kind.MASK else 'has no'} mask_rle")

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from enum import StrEnum
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,9 +18,18 @@ from pipeline.output.layout import REVIEWS, is_review, new_review
 from pipeline.reviews.digests import Rows, read_digests, write_digest
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
+from pipeline.text import one_line
 
 Row = Mapping[str, Any]
+T = TypeVar("T", bound=StrEnum)
 _FILES_AT_A_TIME = 64
+
+
+def one_of(kind: type[T], name: str, word: str) -> T:
+    """The member of an enumeration that a word names. Raises `ValueError` with the words that there are."""
+    if word not in list(kind):
+        raise ValueError(f"{name}={word!r}: there are {', '.join(kind)}")
+    return kind(word)
 
 
 class Listed:
@@ -53,13 +63,13 @@ class ReviewTable:
     def write(self, storage: JobStorage, rows: Iterable[Row]) -> str:
         """Write rows as one new file and return its path below `output=`. Columns that a row lacks are null.
 
-        Raises `ValueError` for a row that `check` refuses or that lacks what each must have, for other columns and for
-        times without a time zone; `StorageError` if the store does not take the file.
+        Raises `ValueError` for a row that `check` refuses or that lacks what each must have, for other columns, for
+        values of another type and for times without a time zone; `StorageError` if the store does not take the file.
         """
         said = [dict(row) for row in rows]
         for row in said:
             self._check_names_and_times(row)
-        table = pa.Table.from_pylist(said, self.schema)
+        table = pa.table([self._column(field, said) for field in self.schema], schema=self.schema)
         for field in self.schema:
             if not field.nullable and table[field.name].null_count:
                 raise ValueError(f"{self.name}: {field.name} is missing")
@@ -70,6 +80,12 @@ class ReviewTable:
         # Its name is random, so that disks and stores without create-only writes take it as well.
         storage.replace(path, parquet_bytes(table.replace_schema_metadata(metadata)))
         return path
+
+    def _column(self, field: pa.Field, rows: Sequence[Row]) -> pa.Array:
+        try:
+            return pa.array([row.get(field.name) for row in rows], field.type)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise ValueError(f"{self.name}: {field.name} is {field.type}: {one_line(str(error))}") from error
 
     def _check_names_and_times(self, row: Row) -> None:
         """Raises `ValueError` for what Arrow would drop or change without a word: other columns, and local times."""

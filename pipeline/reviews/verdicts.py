@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.reviews.files import Listed, ReviewTable
+from pipeline.reviews.files import Listed, ReviewTable, one_of
 from pipeline.storage.job_storage import JobStorage
 
 
@@ -47,7 +47,7 @@ VERDICTS = pa.schema(
 VERDICT_FILES = "verdicts"
 """The kind of files that hold verdicts."""
 
-_TABLE = ReviewTable(VERDICT_FILES, VERDICTS, 1, lambda row: Verdict(row["verdict"]))
+_TABLE = ReviewTable(VERDICT_FILES, VERDICTS, 1, lambda row: one_of(Verdict, "verdicts: verdict", row["verdict"]))
 
 Key = tuple[str, int]
 """Video id and object id."""

@@ -56,7 +56,9 @@ def test_a_correction_that_is_withdrawn_is_none_until_the_frame_is_corrected_aga
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (row("moved"), "moved"),
+        (row("moved"), "kind='moved': there are "),
+        (row(frame_index=-1), "frame_index=-1: frames are counted from 0"),
+        (row(frame_index="one"), "corrections: frame_index is int32: "),
         (row(mask_rle=None), "needs a mask_rle"),
         (row("hidden", mask_rle=drawn(1)), "has no mask_rle"),
         (row(reviewer=None), "reviewer"),

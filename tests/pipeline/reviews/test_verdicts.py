@@ -62,7 +62,9 @@ def test_each_call_makes_a_file_of_its_own(storage: JobStorage) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (said("good"), "good"),
+        (said("good"), "verdict='good': there are accept, reject, fix, skip, withdraw"),
+        (said("fix", object_id="1"), "verdicts: object_id is int64: .*'1'"),
+        (said("fix") | {"reviewed_at": "2026-11-30"}, r"verdicts: reviewed_at is timestamp\[ms, tz=UTC\]: "),
         ({**said("fix"), "reviewer": None}, "reviewer"),
         ({"video_id": "a"}, "object_id"),
         (said("fix", comments="left wheel"), "there is no column comments; did you mean comment"),
