@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ from pipeline.text import counted
 _log = logging.getLogger(__name__)
 
 _KNOCK_SECONDS = 10.0
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.ENOTDIR)
 _NO_CLIENT = (
     "the driver cannot work through a Ray Client (ray://): start it on a node of the cluster, or submit it as a job of "
     "Ray, as docs/deploy.md says"
@@ -111,7 +113,8 @@ def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -
     """Start Ray on this machine, for this machine. If it is not up within its 30 seconds, it gets one more try.
 
     The second try finds Ray's files in memory, so that it starts where the first one was too slow because the machine
-    is busy or because the environment holds much that Ray imports, Jupyter for example. Raises `ClusterDown` after it.
+    is busy or because the environment holds much that Ray imports, Jupyter for example. Raises `ClusterDown` after it,
+    and at once where Ray cannot write.
     """
     for is_last in (False, True):
         try:
@@ -124,6 +127,12 @@ def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -
             ray.shutdown()
             if not isinstance(error, RuntimeError | OSError) and type(error) is not Exception:
                 raise
+            if isinstance(error, OSError) and (error.errno in _NO_PLACE or "AF_UNIX path length" in str(error)):
+                raise ClusterDown(
+                    f"Ray did not start on this machine ({describe(error)}): it writes to the folder of RAY_TMPDIR, or "
+                    "to /tmp; name one with a short path that this user may write to and that has room, or use "
+                    "cluster=serial, which labels in this process without Ray"
+                ) from error
             if is_last:
                 raise ClusterDown(
                     f"Ray did not start on this machine, in two tries ({describe(error)}): run the same command again "

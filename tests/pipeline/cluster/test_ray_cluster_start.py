@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import os
@@ -98,6 +99,20 @@ def test_after_two_tries_one_sentence_names_the_way_out() -> None:
     with pytest.raises(ClusterDown, match=r"two tries \(.*timed out during startup.*cluster=serial"):
         start_local(None, machine.start)
     assert len(machine.asked_for) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied", "/scratch/ray"),
+        OSError("AF_UNIX path length cannot exceed 107 bytes: /scratch/ray/session/sockets/plasma_store"),
+    ],
+)
+def test_a_folder_in_which_ray_cannot_start_is_named_at_once(error: OSError) -> None:
+    machine = BusyMachine(9, error)
+    with pytest.raises(ClusterDown, match=r"/scratch/ray.*RAY_TMPDIR.*cluster=serial"):
+        start_local(None, machine.start)
+    assert len(machine.asked_for) == 1
 
 
 def test_a_mistake_of_ours_is_not_tried_again() -> None:
