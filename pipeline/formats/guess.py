@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline.output.layout import JOB, LOG
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _MOST_LINES = 1000
+_COMMAS = 6  # at least, in a line of MOTChallenge
 _ENDINGS = (".json", ".xml", ".parquet", ".png", ".txt", *_TABLES)
 
 
@@ -114,7 +116,10 @@ def _of_png(files: LabelFiles, name: str) -> str | None:
 
 
 def _of_text(files: LabelFiles, name: str) -> str | None:
-    """MOTS has a code in each line. A line of YOLO with 7 numbers is a box with score and track, or a triangle."""
+    """MOTS has a code in each line, MOTChallenge commas between numbers.
+
+    A line of YOLO with 7 numbers is a box with score and track, or a triangle.
+    """
     rows: list[list[float]] = []
     with files.open(name) as file:
         for line in islice(file, _MOST_LINES):
@@ -122,7 +127,8 @@ def _of_text(files: LabelFiles, name: str) -> str | None:
             try:
                 rows += [[float(word) for word in words]] if words else []
             except ValueError:
-                return "mots" if len(words) in (6, 7) else None
+                has_commas = line.count(b",") >= _COMMAS and _are_numbers(line.split(b","))
+                return "boxes" if has_commas else "mots" if len(words) in (6, 7) else None
     longest = max(map(len, rows), default=0)
     if longest < 5:
         return None
@@ -131,6 +137,13 @@ def _of_text(files: LabelFiles, name: str) -> str | None:
     if longest < 7 or any(row[-1] > 1 for row in rows if len(row) == 7):
         return "yolo"
     return None
+
+
+def _are_numbers(words: Iterable[bytes]) -> bool:
+    try:
+        return all(math.isfinite(float(word)) for word in words)
+    except ValueError:
+        return False
 
 
 def _of_xml(files: LabelFiles, name: str) -> str | None:

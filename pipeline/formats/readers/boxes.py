@@ -2,7 +2,9 @@
 
 Columns are found by `columns.NAME=`, else by the usual names, and a box by `columns.box=` or a name that says its form,
 as `box_xywh`, `x0, y0, x1, y1` or `x, y, w, h`. A column `bbox` says no form: `box_format=` does. Where no column holds
-the frame, a row's video may be the path of a picture, as `cup/00012.jpg`. A table without names is one of MOTChallenge.
+the frame, a row's video may be the path of a picture, as `cup/00012.jpg`. A table without names is one of MOTChallenge:
+`det/det.txt` or results with scores, or `gt/gt.txt`, whose nine columns have a flag in the place of the score, then the
+class. Rows with the flag 0 are to be ignored. Source: motchallenge.net; `trackeval/datasets/mot_challenge_2d_box.py`.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ _MOST_LETTERS = 64 << 20
 
 _NAMELESS = ("bbox", "box")
 _MOTCHALLENGE = ("frame", "track_id", "x", "y", "w", "h", "score")
+_MOTCHALLENGE_TRUTH = (*_MOTCHALLENGE[:-1], "category")
+_CLASSES = "labels.txt"
+_NUM_OF_TRUTH = 9
+"""Columns of a truth of MOTChallenge: detections and results have 7 or 10."""
 
 _WHOLE = re.compile(r"\s*([+-]?[0-9]+)(?:\.0*)?\s*")
 
@@ -44,13 +50,21 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
 
     Raises `InputError` naming the line and the column that is missing or no number.
     """
-    names = files.ending_in(".csv", ".tsv", ".json", ".jsonl", ".ndjson") if files.is_folder else list(files.names)
+    names = _tables(files) if files.is_folder else list(files.names)
     if not names:
         raise InputError(f"{files.key}: {files.shown} holds no .csv, .tsv, .json or .jsonl file; name the table")
     tables: list[TableColumns] = []
     for name in names:
         tables += yield from _read_file(files, name, options)
     check_form(files, tables, options)
+
+
+def _tables(files: LabelFiles) -> list[str]:
+    """The tables of a folder; without any the texts of MOTChallenge: the truth, else detections or results."""
+    tables = files.ending_in(".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+    texts = [name for name in files.ending_in(".txt") if posixpath.basename(name) != _CLASSES]
+    truth = [name for name in texts if posixpath.basename(name) == "gt.txt"]
+    return tables or truth or texts
 
 
 def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Generator[Label, None, list[TableColumns]]:
@@ -61,7 +75,7 @@ def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Generator[
     is_json = "json" in name.lower().rpartition(".")[2]
     makers: dict[tuple[str, ...], RowLabels] = {}
     with files.open(name) as file:
-        for place, row in _rows(file, name, files.shown_name(name)):
+        for place, row in _rows(file, files, name):
             shown = f"{files.shown_name(name)}, {place}"
             try:
                 maker = makers.get(tuple(row))
@@ -79,8 +93,9 @@ def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Generator[
     return [maker.columns for maker in makers.values()]
 
 
-def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
+def _rows(file: BinaryIO, files: LabelFiles, name: str) -> Iterator[tuple[str, Row]]:
     """The rows with their places: `line 3`, `entry 2`."""
+    shown = files.shown_name(name)
     ending = name.lower().rpartition(".")[2]
     if ending in ("csv", "tsv", "txt"):
         csv.field_size_limit(_MOST_LETTERS)  # of the whole process, which has no use for a lower one
@@ -88,7 +103,7 @@ def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
         table = csv.DictReader(text, delimiter="\t" if ending == "tsv" else ",")
         try:
             if _are_numbers(table.fieldnames or ()):
-                yield from _motchallenge(table, name)
+                yield from _motchallenge(table, shown, _classes(files, name))
                 return
             _check_separated(table.fieldnames or ())
             for row in table:
@@ -115,7 +130,7 @@ def _first_frame(row: Row, options: ReadOptions) -> int:
     """The number of the first frame: 1 in the texts of MOTChallenge, else 0, unless `first_frame` says it."""
     if options.first_frame is not None:
         return options.first_frame
-    return 1 if tuple(row) == (*_MOTCHALLENGE, "video") else 0
+    return 1 if tuple(row) in ((*_MOTCHALLENGE, "video"), (*_MOTCHALLENGE_TRUTH, "video")) else 0
 
 
 def _are_numbers(names: Sequence[str]) -> bool:
@@ -135,19 +150,30 @@ def _check_separated(names: Sequence[str]) -> None:
             )
 
 
-def _motchallenge(table: csv.DictReader[str], name: str) -> Iterator[tuple[str, Row]]:
-    """Rows of `frame, id, left, top, width, height, score`; the id of a detection is -1.
+def _motchallenge(table: csv.DictReader[str], shown: str, classes: Mapping[str, str]) -> Iterator[tuple[str, Row]]:
+    """Rows of `frame, id, left, top, width, height, score`, and of a truth; the id of a detection is -1.
 
-    The video is the name of the text, or of the folder that holds `det/det.txt` or `gt/gt.txt`.
+    The video is the name of the text, or of the folder that holds `det/det.txt` or `gt/gt.txt`. `shown` is its path.
     """
-    *folders, last = posixpath.splitext(name)[0].split("/")
+    *folders, last = posixpath.splitext(shown)[0].split("/")
     video = next((part for part in reversed([*folders, last]) if part not in ("det", "gt")), "")
     for number, values in enumerate(chain([table.fieldnames or ()], table.reader), 1):
         if not values:
             continue
         row: dict[str, Any] = dict(zip(_MOTCHALLENGE, values, strict=False))
+        if len(values) == _NUM_OF_TRUTH:
+            if float(values[6]) == 0:
+                continue
+            row = dict(zip(_MOTCHALLENGE_TRUTH, (*values[:6], classes.get(values[7], values[7])), strict=True))
         row["video"] = video
         yield f"line {number}", row
+
+
+def _classes(files: LabelFiles, name: str) -> dict[str, str]:
+    """Names of classes by their numbers: lines of a `labels.txt` beside the text, counted from 1, as CVAT writes it."""
+    path = posixpath.join(posixpath.dirname(name), _CLASSES)
+    lines = files.read(path).decode("utf-8", "replace").splitlines() if path in files.names else ()
+    return {str(number): line.strip() for number, line in enumerate(lines, 1)}
 
 
 @dataclass(frozen=True)
