@@ -36,7 +36,7 @@ from pipeline.formats.readers.boxes import box_of
 from pipeline.formats.readers.coco import video_and_picture
 
 _NOT_LABELS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "obj.names")
-_NOT_VIDEOS = ("labels", "train", "val", "valid", "test")
+_NOT_VIDEOS = ("labels", "train", "val", "valid", "test", "obj_train_data", "obj_valid_data", "obj_test_data")
 
 
 def read_boxes(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -155,7 +155,7 @@ def _is_of_labels(name: str) -> bool:
 
 
 def _without_layout(name: str) -> str:
-    """The path of a text without the folders that YOLO's layout puts above it: `labels/train`, `train/labels`."""
+    """The path of a text without the folders that YOLO's layout puts above it, as `labels/train` or `train/labels`."""
     parts = name.split("/")
     while len(parts) > 1 and parts[0] in _NOT_VIDEOS:
         parts = parts[1:]

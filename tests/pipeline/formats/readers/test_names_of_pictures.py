@@ -47,6 +47,13 @@ def test_a_folder_of_roboflow_is_read_as_the_pictures_that_were_given_to_it(tmp_
     assert found(tmp_path, format_name) == [("cup", 12), ("cup", 40)]
 
 
+def test_texts_of_yolo_that_cvat_wrote_name_no_folder_of_its_own_as_the_video(tmp_path: Path) -> None:
+    texts(tmp_path, "obj_train_data/frame_000012.txt", "obj_train_data/cup/000040.txt")
+    (tmp_path / "train.txt").write_text("data/obj_train_data/frame_000012.png\n")
+    (tmp_path / "obj.names").write_text("mug\n")
+    assert found(tmp_path, "yolo") == [("", 12), ("cup", 40)]
+
+
 def test_coco_of_roboflow_has_the_numbers_of_the_pictures_that_were_given_to_it(tmp_path: Path) -> None:
     image = {"id": 0, "file_name": f"{RENAMED}.jpg", "height": 48, "width": 64}
     annotation = {"id": 0, "image_id": 0, "category_id": 1, "bbox": [1, 2, 30, 40]}
