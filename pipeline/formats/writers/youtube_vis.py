@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from pipeline.config.fields import Group
 from pipeline.config.kinds import OptionalPlace
@@ -26,6 +26,7 @@ from pipeline.formats.truth_ids import TruthIds
 from pipeline.formats.writer import VideoWriter
 from pipeline.formats.writers.coco import coco_document
 from pipeline.masks.run_lengths import run_lengths
+from pipeline.redact import redact_uri
 
 
 class Options(Group):
@@ -39,6 +40,11 @@ class Options(Group):
         description="With variant=results: the JSON of the truth that they are scored against. They get its ids of "
         "videos and categories, found by name, and a mask for each of its frames. null: the ids of the manifest.",
     )
+
+    @field_serializer("truth")
+    def _without_secrets(self, truth: str | None) -> str | None:
+        """The manifest keeps it, and an address may be signed: with another signature it is the same export."""
+        return None if truth is None else redact_uri(truth)
 
     @model_validator(mode="after")
     def _check_truth(self) -> Options:

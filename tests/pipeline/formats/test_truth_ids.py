@@ -14,6 +14,9 @@ from pipeline.formats.labels import read_labels
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, write_job, write_job_to
 from tests.support.s3_server import S3Server
+from tests.support.web_server import Page, WebServer, web
+
+__all__ = ["web"]
 
 pytestmark = pytest.mark.slow
 
@@ -94,3 +97,16 @@ def test_a_truth_in_a_bucket_is_opened_with_the_options_of_the_job(s3_server: S3
     assert door([*words, f"truth={place}/truth/truth.json"]) == 0
     (track,) = json.loads(JobStorage(f"{place}/to", options).read("results_train.json"))
     assert track["video_id"] == 41
+
+
+def test_the_signature_of_an_address_of_a_truth_is_in_no_file(
+    web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    web.pages["/truth.json"] = Page(truth_of(range(3)).encode())
+    uri, _ = write_job(tmp_path, (DrawnVideo("clip", {1: "cat"}, 3),), broken=())
+    words = [f"output={uri}", f"to={tmp_path / 'to'}", "format=youtube_vis", "variant=results"]
+    for signature in ("not-a-secret", "another-one"):
+        assert door([*words, f"truth={web.address}/truth.json?sig={signature}"]) == 0, "it is the same export"
+    texts = [path.read_text() for path in (tmp_path / "to").rglob("*") if path.is_file()]
+    assert not any("not-a-secret" in text for text in texts)
