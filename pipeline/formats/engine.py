@@ -193,7 +193,8 @@ def _export(
     writer.check(plan)
     _check_review(job)
     parts = {"part_masks": part_masks, "part_videos": _MOST_VIDEOS}
-    identity = json.loads(json.dumps({"format": job.format.name, **parts, **job.keys(), "plan": plan.digest}))
+    keys = {"format": job.format.name, **parts, **job.keys(), **writer.reads()}
+    identity = json.loads(json.dumps({**keys, "plan": plan.digest}))
     if job.review is not None:
         plan.handout = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:_LETTERS_OF_ID]
     with contextlib.ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -71,6 +72,15 @@ class TruthIds:
                 except (KeyError, TypeError, IndexError) as error:
                     raise files.fault(name, f"{entry.place} is none of YouTube-VIS ({error!r})") from error
         return found
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it."""
+        found = hashlib.sha256(repr(sorted(self.categories.items(), key=repr)).encode())
+        for name, video in sorted(self.videos.items()):
+            numbers = None if video.numbers is None else video.numbers.tolist()
+            found.update(repr((name, video.id, video.num_frames, numbers)).encode())
+        return found.hexdigest()
 
     def check(self, plan: Plan) -> None:
         """Raise `ConfigError` for a video or a category of the export that the truth does not have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.plan import Plan
@@ -27,6 +27,10 @@ class VideoWriter(ABC):
     def check(self, plan: Plan) -> None:
         """Refuse what the format's consumers cannot read. Raises `ConfigError` naming the video and the remedy."""
         return
+
+    def reads(self) -> Mapping[str, str]:
+        """Hashes of what it read in `check`, by a name: with other content, the same keys are another export."""
+        return {}
 
     def write_part(self, videos: Iterator[ExportVideo], out: PartFolder) -> None:
         """Write the videos of a part, all of one split. Formats of shards, with one file a part, write their own."""

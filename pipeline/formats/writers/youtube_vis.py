@@ -9,7 +9,7 @@ With `truth=` it has the ids of the truth, and a mask for each of its frames.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_serializer, model_validator
@@ -65,6 +65,9 @@ class Writer(VideoWriter):
         if self._place is not None:
             self._ids = TruthIds.read(self._place, plan.storage_options)
             self._ids.check(plan)
+
+    def reads(self) -> Mapping[str, str]:
+        return {} if self._ids is None else {"content of truth": self._ids.digest}
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         if self._is_truth:

@@ -99,6 +99,22 @@ def test_a_truth_in_a_bucket_is_opened_with_the_options_of_the_job(s3_server: S3
     assert track["video_id"] == 41
 
 
+def test_results_for_a_truth_that_has_changed_are_another_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("clip", {1: "cat"}, 3),), broken=())
+    truth = tmp_path / "truth.json"
+    words = [f"output={uri}", f"to={tmp_path / 'to'}", "format=youtube_vis", "variant=results", f"truth={truth}"]
+    truth.write_text(truth_of(range(3)))
+    assert door(words) == 0
+    truth.write_text(truth_of(range(3)).replace('"id": 41', '"id": 42'))
+    assert door(words) == 2
+    assert "holds an export with another content of truth" in capsys.readouterr().err
+    assert door([*words, "overwrite=true"]) == 0
+    (track,) = json.loads((tmp_path / "to/results_train.json").read_text())
+    assert track["video_id"] == 42
+
+
 def test_the_signature_of_an_address_of_a_truth_is_in_no_file(
     web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
