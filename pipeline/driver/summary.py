@@ -60,6 +60,9 @@ def report(
         message += f" ({reason}): {counted(num, 'video')} {'waits' if num == 1 else 'wait'} for the next run"
     elif ending is not Ending.DONE:
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
+    if plan.num_wrong_left:
+        stays = "stays as it was" if plan.num_wrong_left == 1 else "stay as they were"
+        message += f"; {counted(plan.num_wrong_left, 'video')} with wrong rows in the tables {stays}"
     state = job.log.state
     withdrawn = taken_back(plan.reviews, state.finished, state.finished.setbacks)
     choice = plan.listing_choice

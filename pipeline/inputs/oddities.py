@@ -42,7 +42,7 @@ def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done:
         rows = counted(prompts.num_without_object, "row")
         yield f"{rows} of the {tables.key_of_prompts} table without an object_id: left out"
     if prompts.num_unknown_rows and not tables.is_partial and (tables.has_videos_table or tables.corrections):
-        examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
+        examples = ", ".join(map(repr, prompts.unknown_examples)) or "rows without a video_id"
         are, they = ("is", "its video is") if prompts.num_unknown_rows == 1 else ("are", "their videos are")
         yield (
             f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the {_prompts_in_words(tables)} {are} left out, "

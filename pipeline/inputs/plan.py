@@ -99,6 +99,12 @@ class Plan:
         return self._count(Fate.REFUSED)
 
     @property
+    def num_wrong_left(self) -> int:
+        """Number of videos with wrong rows that stay as the log has them: those with masks keep them."""
+        numbers = np.fromiter(self._tables.videos.problems, np.int64, len(self._tables.videos.problems))
+        return int(np.count_nonzero(self._fates[numbers] == Fate.DONE))
+
+    @property
     def num_left(self) -> int:
         """Number of videos that are left for the next run, because their files are still being written."""
         return len(self._tables.left) + len(self._tables.read.videos.temporary)

@@ -81,6 +81,21 @@ def new_video(job: JobFolder, name: str = "three") -> None:
     job.rewrite("prompts", [*prompts, prompts[0] | {"video_id": name}])
 
 
+def test_videos_whose_rows_went_wrong_after_they_were_labeled_are_told_each_night(job: JobFolder) -> None:
+    """A second row of a finished id is a video that nobody labels: it was told by a warning alone."""
+    videos = job.rows("videos")
+    job.rewrite("videos", [*videos, videos[0]])
+    for _ in range(2):
+        assert main(words(job, "notify_on=always")) == 0
+        found = document(job)
+        assert (found["state"], found["videos"]["ok"]) == ("done", 2)
+        expected = "all videos processed; 1 video with wrong rows in the tables stays as it was"
+        assert found["message"] == expected
+    job.rewrite("videos", videos)
+    assert main(words(job, "notify_on=always")) == 0
+    assert document(job)["message"] == "all videos processed"
+
+
 def test_the_end_document_of_a_run_has_its_counts(job: JobFolder) -> None:
     (job.folder / "in" / "bad.mp4").write_bytes(b"no film")
     new_video(job)
