@@ -27,12 +27,14 @@ from pipeline.storage.schemes import (
     ARCHIVES,
     WEB_SCHEMES,
     Place,
+    is_web,
     names_host,
     problem_of_password,
     scheme_name,
     scheme_of,
 )
 from pipeline.storage.walks import let_walks_fail
+from pipeline.storage.web_sessions import new_session
 
 StorageOptions = Mapping[str, Any]
 
@@ -65,7 +67,8 @@ def open_filesystem(
     """File system and path of `uri`, set up so that listings are fresh and only our own back-off tries again.
 
     `storage_options` are for the job's store. Options for one scheme stand under its name (`{"https": {…}}`); local
-    files, HTTP and memory get no others. `web_client` makes the session that speaks to web servers.
+    files, HTTP and memory get no others. `web_client` makes the session that speaks to web servers; left out, it is one
+    that connects to any address.
 
     `url_to_fs` alone is not enough: s3fs serves listings from a cache, s3fs and botocore each retry by themselves, so
     that a server that hangs holds a request for many minutes, and a folder that is not listed counts as empty.
@@ -83,10 +86,11 @@ def open_filesystem(
         options["of"] = "maskmill"  # an instance of our own: fsspec would share it with other programs of this process
     else:
         options.setdefault("use_listings_cache", False)
-    if web_client is not None and scheme.place is Place.WEB:
-        options["get_client"] = web_client
-    elif web_client is not None:  # a link of the chain is a web server
-        options |= {name: {**options.get(name, {}), "get_client": web_client} for name in WEB_SCHEMES}
+    client = {"get_client": web_client or new_session}
+    if scheme.place is Place.WEB:
+        options |= client
+    elif any(is_web(scheme_name(link)) for link in uri.split("::")):
+        options |= {name: {**options.get(name, {}), **client} for name in WEB_SCHEMES}
     try:
         if scheme.place is Place.STORE:
             _check_schemes_of(storage_options or {})

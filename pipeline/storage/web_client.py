@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from pipeline.storage.addresses import AddressRules
+from pipeline.storage.web_sessions import session_options
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class WebClient:
 
     async def __call__(self, *, loop: asyncio.AbstractEventLoop, **options: Any) -> aiohttp.ClientSession:
         """A session whose connections hold the rules."""
-        return aiohttp.ClientSession(loop=loop, connector=_Connector(self.rules), **options)
+        return aiohttp.ClientSession(loop=loop, connector=_Connector(self.rules), **session_options(options))
 
 
 class _Connector(aiohttp.TCPConnector):

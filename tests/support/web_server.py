@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,8 @@ class Page:
     """What is at an address.
 
     `refusals` are statuses with headers that are answered first, one a request. `told_bytes` is the length that `HEAD`
-    tells in place of the true one. `sent_bytes`: the server hangs up after so many bytes of each answer.
+    tells in place of the true one. `sent_bytes`: the server hangs up after so many bytes of each answer. Before each
+    quarter of an answer it waits for `pause_seconds`.
     """
 
     data: bytes = b""
@@ -28,6 +30,7 @@ class Page:
     refusals: tuple[tuple[int, dict[str, str]], ...] = ()
     told_bytes: int | None = None
     sent_bytes: int | None = None
+    pause_seconds: float = 0.0
 
 
 @dataclass
@@ -107,7 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        self.wfile.write(body[: page.sent_bytes])
+        sent = body[: page.sent_bytes]
+        step = -(-len(sent) // 4) if page.pause_seconds else len(sent)
+        for start in range(0, len(sent), step or 1):
+            time.sleep(page.pause_seconds)
+            self.wfile.write(sent[start : start + step])
         if page.sent_bytes is not None and page.sent_bytes < len(body):
             self.close_connection = True
 

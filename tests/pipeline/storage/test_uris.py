@@ -10,6 +10,7 @@ from fsspec import AbstractFileSystem
 
 from pipeline.storage.schemes import problem_of_password
 from pipeline.storage.uris import absolute_uri, is_local, local_path, open_filesystem, parent, split_tar_member
+from pipeline.storage.web_sessions import new_session
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,10 @@ def test_storage_options_reach_the_stores_that_they_are_for() -> None:
     assert seen["s3://bucket/a"].items() >= (own | fresh).items()
     assert seen["s3://bucket/a"]["config_kwargs"]["retries"] == {"max_attempts": 0}
     assert seen["smb://bucket/a"] == own | fresh
-    assert seen["https://host/a"] == {"timeout": 3} | fresh
-    assert seen["http://host/a"] == seen["memory://a"] == fresh
+    session = {"get_client": new_session}
+    assert seen["https://host/a"] == {"timeout": 3} | fresh | session
+    assert seen["http://host/a"] == fresh | session
+    assert seen["memory://a"] == fresh
     assert seen["/a"] == {"of": "maskmill"}  # none of the user's
 
 

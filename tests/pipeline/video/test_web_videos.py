@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+import aiohttp
 import pytest
 
 from model import MediaError
 from pipeline.errors import StorageError
+from pipeline.storage.addresses import AddressRules
 from pipeline.storage.retry import Backoff
 from pipeline.video.media import open_media
 from tests.support.media_files import item
@@ -59,6 +61,30 @@ def test_a_server_without_ranges_sends_the_file_once(web: WebServer) -> None:
     web.pages["/a.mp4"] = Page(DATA, knows_ranges=False)
     assert read(web, "/a.mp4") == DATA
     assert web.num_gets() == 2  # one that is broken off, and the download
+
+
+def own_rules(web: WebServer, name: str) -> AddressRules:
+    """Rules of a test's own, so that no session of another one is taken."""
+    return AddressRules(hosts=(*(web.rules.hosts or ()), f"{name}.example"))
+
+
+@pytest.mark.slow
+def test_a_slow_server_is_listened_to_as_long_as_bytes_come(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself the client ends every request after a while, so that a file that takes longer never came."""
+    monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+    web.pages["/a.mp4"] = Page(DATA, knows_ranges=False, pause_seconds=0.2)
+    opened = open_media(item(f"{web.address}/a.mp4"), rules=own_rules(web, "slow"), backoff=IMPATIENT)
+    with opened as media, media.files[0]() as file:
+        assert file.read() == DATA
+
+
+@pytest.mark.slow
+def test_a_server_that_says_nothing_does_not_hold_a_request(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.storage.web_sessions._SILENT_SECONDS", 0.2)
+    web.pages["/a.mp4"] = Page(DATA, pause_seconds=3.0)
+    opened = open_media(item(f"{web.address}/a.mp4"), rules=own_rules(web, "mute"), backoff=IMPATIENT)
+    with pytest.raises(StorageError, match=r"[Tt]imeout"), opened:
+        pass
 
 
 @pytest.mark.parametrize("told_bytes", [1, 100, 7 << 20])
