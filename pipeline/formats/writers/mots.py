@@ -197,7 +197,7 @@ def _sequence_info(video: ExportVideo, num_frames: int) -> str:
     values = {
         "name": video.name,
         "imDir": "img1",
-        "frameRate": f"{video.row['fps'] or 0:g}",
+        "frameRate": round(video.row["fps"] or 0),  # trackers take a whole number
         "seqLength": num_frames,
         "imWidth": width,
         "imHeight": height,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import csv
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from pycocotools import mask as coco
 
 from pipeline.export import door
 from tests.pipeline.formats.conftest import DrawnJob
-from tests.support.drawn_job import DrawnVideo, write_job
+from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
 from tests.support.exported import iou, lost_of, lower_ids_on_top, videos_of
 
 Export = Callable[..., Path]
@@ -174,3 +175,18 @@ def test_what_mots_cannot_number_is_refused_before_anything_is_written(
         assert door(words) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "to/manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_a_fractional_rate_is_a_whole_number_to_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DeepSORT, ByteTrack and mmtracking read `seqinfo.ini`: by `int`, or by the places of its lines."""
+    monkeypatch.setattr("tests.support.drawn_job.FPS", 30_000 / 1001)
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "car"}, 3),), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", "format=mots", "variant=mots_challenge"]) == 0
+    path = tmp_path / "to/MOTS-train/v/seqinfo.ini"
+    told = configparser.ConfigParser()
+    told.read(path)
+    numbers = {key: int(told["Sequence"][key]) for key in ("frameRate", "seqLength", "imWidth", "imHeight")}
+    assert numbers == {"frameRate": 30, "seqLength": 3, "imWidth": WIDTH, "imHeight": HEIGHT}
+    lines = path.read_text().splitlines()
+    assert [int(lines[place].split("=")[1]) for place in (3, 5, 6)] == [30, WIDTH, HEIGHT]
