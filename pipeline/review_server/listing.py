@@ -97,6 +97,7 @@ class Listing:
             "num_tracks": len(state.tracks),
             "num_broken": state.snapshot.broken.num_rows,
             "num_queued": state.tracks.num_queued,
+            "num_queued_said": state.tracks.num_queued_said,
             "counts": state.tracks.counts(),
         }
 

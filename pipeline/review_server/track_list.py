@@ -97,6 +97,11 @@ class TrackList:
         """Tracks of the queue that are in the list."""
         return len(self._orders["queue"])
 
+    @property
+    def num_queued_said(self) -> int:
+        """Those of them of which something was said: how far whoever works off this queue is."""
+        return int(np.count_nonzero(self.verdicts[self._orders["queue"]]))
+
     def place_of(self, key: Key) -> int | None:
         """The place of a track, None if it has none."""
         places = self._places_of_videos.get(key[0])

@@ -271,9 +271,10 @@ function showTotal() {
     : "This output has no tracks with masks yet. The list fills by itself when the job finishes its first video.";
 }
 
-function showCounts(counts) {
+function showCounts({ counts, num_queued, num_queued_said }) {
   const said = VERDICTS.reduce((sum, verdict) => sum + counts[verdict], 0);
-  $("progress").replaceChildren(...[["reviewed", said], ["open", counts.open], ...VERDICTS.map(one => [one, counts[one]])].map(([name, number]) => {
+  const queued = num_queued ? [[`of ${num_queued.toLocaleString("en")} in the queue`, num_queued_said]] : [];
+  $("progress").replaceChildren(...[...queued, ["reviewed", said], ["open", counts.open], ...VERDICTS.map(one => [one, counts[one]])].map(([name, number]) => {
     const element = document.createElement("span"), value = document.createElement("b");
     value.textContent = number.toLocaleString("en");
     element.append(value, ` ${name}`);
@@ -290,7 +291,7 @@ async function poll() {
     if (saving.num && saving.fault) saving.hurry();
     const hasNewReading = told.reading !== reading;
     ({ version, reading } = told);
-    showCounts(told.counts);
+    showCounts(told);
     if (hasNewReading || told.rows === null) await readAgain();
     else if (told.rows.length) takeRows(told.rows);
   } catch (error) {
@@ -344,7 +345,7 @@ function banner(text, fresh) {
 
 function fillFields() {
   filters.fill(session);
-  showCounts(session.counts);
+  showCounts(session);
   $("categories").replaceChildren(...session.categories.filter(({ name }) => name).map(({ name }) => new Option(name)));
 }
 

@@ -320,6 +320,7 @@ def test_u_takes_back_a_fix_of_an_earlier_visit_unless_others_spoke_since(browse
         page = seen.page
         expect(page.locator("#object")).to_contain_text("#7")
         expect(page.locator("#where")).not_to_be_empty()
+        expect(page.locator("#progress")).to_contain_text("1 of 1 in the queue")
         page.keyboard.press("u")
         review.has_told(page, "Taken back: what you had saved of frame 5")
         MadeUp(page)

@@ -165,9 +165,11 @@ def test_a_queue_gives_the_order_and_says_what_was_drawn_by_lot(output: str) -> 
         told = client.get("api/tracks", sort="queue")
         assert keys(told) == [("gone", 1), ("clip-1", 3)]
         assert [row["is_audit"] for row in told["rows"]] == [False, True]
-        assert client.get("api/session")["num_queued"] == 2
+        told = client.get("api/session")
+        assert (told["num_queued"], told["num_queued_said"]) == (2, 0)
         client.say("clip-1", 3, "reject")
         client.say("clip-1", 7, "reject")
+        assert client.get("api/session")["num_queued_said"] == 1, "the other one is in no queue"
     said = tables.open(output).opinions()
     assert said["clip-1", 3].is_audit
     assert not said["clip-1", 7].is_audit
