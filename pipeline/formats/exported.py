@@ -47,7 +47,7 @@ class _Added:
         """The id of the object with this key, the same each time."""
         if key not in self._ids:
             is_free = isinstance(key, int) and key not in self._taken
-            number = key if isinstance(key, int) and is_free else max(self._taken, default=0) + 1
+            number = key if isinstance(key, int) and is_free else max(0, 0, *self._taken) + 1
             self._taken.add(number)
             self._ids[key] = number
         return self._ids[key]
@@ -260,16 +260,11 @@ def _folder_of_object(one: dict[str, Any]) -> ObjectKey:
     return int(one["number"]) - 1
 
 
-def _region(one: dict[str, Any]) -> ObjectKey:
-    return f"object_{one['object_id']}"
-
-
 _KEYS: dict[str, Callable[[dict[str, Any]], ObjectKey]] = {
     "coco": _id_in_export,
     "coco_video": _id_in_export,
     "youtube_vis": _id_in_export,
     "davis": _number_in_video,
-    "label_studio": _region,
     "mots": lambda one: f"number {one['number']}",
 }
 """What the key of an object is in each format, where it is not the object's own id."""

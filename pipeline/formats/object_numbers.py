@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count, islice
 
 import numpy as np
 
@@ -18,21 +19,33 @@ _NUMBER = re.compile(r"(\d+)")
 def ids_of_objects(object_keys: Sequence[tuple[int, ObjectKey]]) -> Int64Array:
     """The id of each object within its video.
 
-    Where all keys of a video are whole numbers, they are the ids, below 0 too, as a job may have them. Else the keys
-    count from 1 in their natural order, so that `cup 2` comes before `cup 10`.
+    Keys that are whole numbers are the ids, below 0 too, as a job may have them. Others count on from the largest of
+    these, or from 1, in their natural order, so that `cup 2` comes before `cup 10`.
     """
     ids = np.zeros(len(object_keys), dtype=np.int64)
     by_video: dict[int, list[int]] = {}
     for number, (video, _) in enumerate(object_keys):
         by_video.setdefault(video, []).append(number)
     for numbers in by_video.values():
-        keys = [object_keys[number][1] for number in numbers]
-        if all(isinstance(key, int) and -_MOST <= key <= _MOST for key in keys):
-            ids[numbers] = keys
-            continue
-        ranked = sorted(numbers, key=lambda number: _natural(object_keys[number][1]))
-        ids[ranked] = np.arange(1, len(ranked) + 1)
+        told = {number: key for number in numbers if (key := _id_told_by(object_keys[number][1])) is not None}
+        ids[list(told)] = list(told.values())
+        others = [number for number in numbers if number not in told]
+        ranked = sorted(others, key=lambda number: _natural(object_keys[number][1]))
+        ids[ranked] = _free_ids(set(told.values()), len(ranked))
     return ids
+
+
+def _id_told_by(key: ObjectKey) -> int | None:
+    """The id that a key is; None for texts and for numbers that no id can be."""
+    return key if isinstance(key, int) and abs(key) <= _MOST else None
+
+
+def _free_ids(taken: set[int], num: int) -> list[int]:
+    """Ids behind all that are taken, or where these leave no room the first ones that are free."""
+    first = max(0, max(taken, default=0)) + 1
+    if first + num <= _MOST:
+        return list(range(first, first + num))
+    return list(islice((number for number in count(1) if number not in taken), num))
 
 
 def ids_of_labels(columns: LabelColumns, chosen: Int64Array, object_ids: Int64Array) -> Int64Array:

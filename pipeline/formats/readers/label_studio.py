@@ -10,19 +10,23 @@ Source: labelstud.io/tags/video, `label_studio_sdk` `postprocessing/video.py`.
 from __future__ import annotations
 
 import posixpath
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pipeline.errors import InputError
 from pipeline.formats.json_stream import Entry, entries
-from pipeline.formats.label import Label, LabelFrame, ReadOptions
+from pipeline.formats.label import Label, LabelFrame, ObjectKey, ReadOptions
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.boxes import box_of
 from pipeline.formats.readers.coco import annotation_files
 
 _FIRST_FRAME = 1
+_OBJECT = re.compile(r"object_(-?\d+)")
+"""The id of a region that our own exports have made of an object."""
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -86,6 +90,7 @@ def _id_of_video(task: Mapping[str, Any]) -> str:
 def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
     if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
         raise InputError(f"{shown}: it has no data with the address of a video; export as JSON, not JSON-MIN")
+    is_ours = bool(_id_of_video(task))
     video = _id_of_video(task) or _video_of(task["data"])
     frame_of = _frame_of(task) if first is None else _counted_from(first)
     score = None
@@ -99,9 +104,16 @@ def _task(task: Any, shown: str, first: int | None) -> Iterator[Label]:
                 continue
             place = f"{shown}, region {region.get('id', number)}"
             try:
-                yield from _region(region, number, video, frame_of, (region.get("score", score), place))
+                for label in _region(region, number, video, frame_of, (region.get("score", score), place)):
+                    yield replace(label, object_key=_object_of(label.object_key)) if is_ours else label
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 raise InputError(f"{place}: {error!r} is no video rectangle; correct it and export again") from error
+
+
+def _object_of(key: ObjectKey | None) -> ObjectKey | None:
+    """The object of a region of our own exports; of one that somebody has added its key."""
+    found = _OBJECT.fullmatch(key) if isinstance(key, str) else None
+    return int(found[1]) if found else key
 
 
 def _annotations(task: Mapping[str, Any], shown: str) -> list[Mapping[str, Any]]:

@@ -92,6 +92,10 @@ def test_labels_of_one_object_and_frame_are_counted_beyond_the_first(
 def test_whole_numbers_stay_ids_and_texts_are_numbered_in_their_natural_order() -> None:
     keys: list[tuple[int, int | str]] = [(0, 7), (1, "cup 10"), (0, 0), (1, "cup 2"), (2, -1), (2, 5), (1, "cup 1")]
     assert ids_of_objects(keys).tolist() == [7, 3, 0, 2, -1, 5, 1]
+    mixed: list[tuple[int, int | str]] = [(0, "b 10"), (0, 7), (0, -2), (0, "b 9"), (1, -3), (1, "c"), (1, 1 << 70)]
+    assert ids_of_objects(mixed).tolist() == [9, 7, -2, 8, -3, 2, 1]
+    large = (1 << 63) - 1
+    assert ids_of_objects([(0, large), (0, "a"), (0, 1), (0, "b")]).tolist() == [large, 2, 1, 3]
     loose = [
         (0, 1, 0, 0.5, 1.0),
         (0, NO_OBJECT, 0, 0.5, 1.0),

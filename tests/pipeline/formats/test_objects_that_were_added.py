@@ -100,6 +100,14 @@ def test_a_region_that_somebody_adds_in_label_studio_leaves_the_ids_of_the_other
     assert found == [("hall/cam", 4), ("hall/cam", 9), ("hall/cam", 10)]
 
 
+def test_what_label_studio_exports_tells_the_objects_without_the_manifest_too(tmp_path: Path) -> None:
+    project = tmp_path / "project.json"
+    project.write_bytes((label_studio_with_a_region_more(tmp_path / "in") / "train.json").read_bytes())
+    assert prompts_door([f"from={project}", f"to={tmp_path / 'p.parquet'}"]) == 0
+    found = [(row["video_id"], row["object_id"]) for row in pq.read_table(tmp_path / "p.parquet").to_pylist()]
+    assert found == [("hall/cam", 4), ("hall/cam", 9), ("hall/cam", 10)]
+
+
 def test_an_annotation_that_somebody_adds_to_coco_is_no_object_of_the_job(tmp_path: Path) -> None:
     to = exported(tmp_path, "coco", DrawnVideo("v", {3: "cat", 4: "dog"}, num_frames=3))
     path = to / "annotations/instances_train.json"
