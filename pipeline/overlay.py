@@ -28,7 +28,15 @@ from pipeline.commits.job_record import read_record
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Unit
 from pipeline.config.job_config import FramesConfig
-from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalNames, OptionalNumbers, OptionalPlace, Place
+from pipeline.config.kinds import (
+    Frames,
+    OptionalLocalPlace,
+    OptionalNames,
+    OptionalNumbers,
+    OptionalPlace,
+    OptionalRoot,
+    Place,
+)
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
 from pipeline.formats.selection import OptionalCondition
@@ -100,7 +108,7 @@ class OverlayArguments(TargetArguments, JobArguments):
     beside_round: int | None = Field(
         default=None, ge=1, alias="with_round", description="As round, for with=, which may be the same job."
     )
-    videos_root: OptionalPlace = Field(
+    videos_root: OptionalRoot = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
     again: bool = Field(

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from pipeline.command import ExitCode, TargetArguments, describe_arguments, main
 from pipeline.config.columns_config import BoxFormat, OptionalColumn
 from pipeline.config.fields import AsTyped, Group
-from pipeline.config.kinds import Names, OptionalLocalPlace, OptionalPlace, Place
+from pipeline.config.kinds import Names, OptionalLocalPlace, OptionalPlace, OptionalRoot, Place
 from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.label import ReadOptions
 from pipeline.formats.label_prompts import Account, Destination, Wishes, write_prompts
@@ -134,7 +134,7 @@ class ReturnKeys(Group):
         description="With to_review=: what becomes of boxes, which are no masks: decode makes masks of them by the "
         "weights of the job, skip leaves them out.",
     )
-    videos_root: OptionalPlace = Field(
+    videos_root: OptionalRoot = Field(
         default=None,
         description="With to_review= and boxes: a folder or URI below which the files of the videos lie now.",
     )

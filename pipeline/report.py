@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
-from pipeline.config.kinds import OptionalPlace, Place
+from pipeline.config.kinds import OptionalRoot, Place
 from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
 from pipeline.pages.job_page import PageOptions, job_page
@@ -34,7 +34,7 @@ class ReportArguments(TargetArguments, JobArguments):
     price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         default=None, description="What an hour of one worker costs (its GPU and its machine), in any currency."
     )
-    videos_root: OptionalPlace = Field(
+    videos_root: OptionalRoot = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
     pictures: bool = Field(default=True, description="false leaves the pictures out, and opens no video.")

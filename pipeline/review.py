@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.config.kinds import OptionalPlace
+from pipeline.config.kinds import OptionalPlace, OptionalRoot
 from pipeline.data_engine.queue_file import read_queue
 from pipeline.errors import ConfigError
 from pipeline.packages import leave_current_folder
@@ -42,7 +42,7 @@ class ReviewArguments(JobArguments):
         default=None, description="Credentials and endpoints for queue=; null: those of storage_options."
     )
     where: str | None = Field(default=None, description="Which tracks, as in 'where=category = \"cat\"'; null is all.")
-    videos_root: OptionalPlace = Field(
+    videos_root: OptionalRoot = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
     host: str = Field(default="127.0.0.1", description="The address that the server listens on: this machine alone.")

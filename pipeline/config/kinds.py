@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pipeline.config.fields import AsTyped, Unit
 from pipeline.redact import redact_uri
 from pipeline.storage.schemes import problem_of_password, problem_of_spelling
-from pipeline.storage.uris import is_local
+from pipeline.storage.uris import is_local, local_path
 
 
 def _check_local(place: str | None) -> str | None:
@@ -26,6 +27,15 @@ def _check_places(value: Any) -> Any:
         if place is not None and (problem := problem_of_password(place) or problem_of_spelling(place)):
             raise ValueError(f"{redact_uri(place)}: {problem}")
     return value
+
+
+def _check_root(place: str | None) -> str | None:
+    """Refuse a folder on disk that is not there: each video would be told to be gone, or shown without pictures."""
+    if place is not None and is_local(place) and "::" not in place:
+        folder = Path(local_path(place)).absolute()
+        if not folder.is_dir():
+            raise ValueError(f"{redact_uri(place)}: there is no folder {folder}; check the path")
+    return place
 
 
 def _one_or_several(value: Any) -> Any:
@@ -53,6 +63,9 @@ Pixels = Annotated[int, Unit("pixels")]
 OptionalWorkers = Annotated[int | None, Unit("workers")]
 Place = Annotated[str, AsTyped("a path or URI"), AfterValidator(_check_places)]
 OptionalPlace = Annotated[str | None, AsTyped("a path or URI"), AfterValidator(_check_places)]
+OptionalRoot = Annotated[
+    str | None, AsTyped("a folder or URI"), AfterValidator(_check_places), AfterValidator(_check_root)
+]
 OptionalPlaces = Annotated[
     tuple[str, ...] | None,
     AsTyped("a path or URI, or in a job file a list of them"),

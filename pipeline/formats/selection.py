@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from pipeline.config.fields import AsTyped, Group
-from pipeline.config.kinds import OptionalNames, OptionalPlace, Pixels
+from pipeline.config.kinds import OptionalNames, OptionalRoot, Pixels
 
 _OF_THE_EXPORT = ("manifest",)
 """Names that no split can have, because some formats name files after splits."""
@@ -71,7 +71,7 @@ class Content(Group):
     frames: Literal["none", "jpg", "png"] = Field(
         default="none", description="Whether the labeled frames are written as images, and in which format."
     )
-    videos_root: OptionalPlace = Field(
+    videos_root: OptionalRoot = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
     hash_frames: bool = Field(

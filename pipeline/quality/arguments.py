@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pipeline.config.fields import Group, Unit
-from pipeline.config.kinds import OptionalLocalPlace, OptionalNames, OptionalPlace
+from pipeline.config.kinds import OptionalLocalPlace, OptionalNames, OptionalPlace, OptionalRoot
 from pipeline.quality.alignment import FrameMatch, ObjectMatch
 from pipeline.quality.conventions import Convention
 from pipeline.quality.evaluation import Prompted, Rules
@@ -45,7 +45,7 @@ class ScoringArguments(Group):
     )
     top: Annotated[int, Field(ge=0, le=200)] = Field(default=12, description="How many tracks the page shows.")
     pictures: bool = Field(default=True, description="false leaves pictures out of the page, and opens no video.")
-    videos_root: OptionalPlace = Field(
+    videos_root: OptionalRoot = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
     spool_dir: OptionalLocalPlace = Field(

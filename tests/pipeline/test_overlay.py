@@ -33,6 +33,10 @@ from tests.support.reviewed import say_of, verdict
 __all__ = ["filmed"]
 
 
+ELSEWHERE = Path(__file__).parent
+"""A folder without the videos."""
+
+
 @pytest.fixture
 def draw(filmed: Filmed, tmp_path: Path) -> Callable[..., Path]:
     """Run the command on the filmed job; the folder of its files."""
@@ -261,7 +265,8 @@ def test_videos_and_objects_are_chosen_by_a_condition(draw: Callable[..., Path],
         (["videos=broken"], 4, "'broken' is not drawn: video 'broken' has no masks on the chosen frames"),
         (["videos=clip-1", "frames=[2,6]"], 4, "no masks on frame 6; those with masks are 0 to 5"),
         (["videos=clip-1", "start=77"], 4, "has no masks on the chosen frames; those with masks are 0 to 5"),
-        (["videos=clip-1", "videos_root=/nowhere"], 4, "'clip-1' is not below videos_root=/nowhere"),
+        (["videos=clip-1", f"videos_root={ELSEWHERE}"], 4, f"'clip-1' is not below videos_root={ELSEWHERE}"),
+        (["videos=clip-1", "videos_root=/nowhere"], 2, "videos_root: /nowhere: there is no folder /nowhere; check"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_is_left(

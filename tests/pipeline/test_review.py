@@ -40,6 +40,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> str:
         (["host=nowhere.invalid", "port=0"], "host=nowhere.invalid: no address of this machine"),
         (["port=0", "queue=missing.parquet"], "there is no such file; python -m pipeline.queue … to= writes one"),
         (["port=0", "where=colour = 1"], "colour"),
+        (["port=0", "videos_root=/nowhere"], "videos_root: /nowhere: there is no folder /nowhere; check the path"),
         (["prot=1"], "prot"),
         (["port=0", f"reviewer={'x' * 101}"], "reviewer"),
     ],
