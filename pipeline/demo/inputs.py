@@ -5,6 +5,8 @@ Legend: H, W pixels; boxes and points are pixels of the video.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +20,7 @@ from pipeline.demo.clips import Clip
 from pipeline.inputs.write import prompts_table, videos_table, write_file, write_table
 from pipeline.masks.overlay import inner_point
 from pipeline.storage.uris import StorageOptions, open_filesystem
-from pipeline.video.encode import encode_mp4
+from pipeline.video.encode import encode_mp4, mp4_comment
 
 FRAMES_PER_SECOND = 12
 
@@ -63,8 +65,13 @@ def seed_prompts(clip: Clip, kinds: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def clip_mp4(clip: Clip) -> bytes:
-    """The clip as a video file."""
-    return encode_mp4(clip.frames_THW3, FRAMES_PER_SECOND)
+    """The clip as a video file, which says in its comment which frames were drawn."""
+    return encode_mp4(clip.frames_THW3, FRAMES_PER_SECOND, comment=_drawn(clip))
+
+
+def _drawn(clip: Clip) -> str:
+    frames = np.ascontiguousarray(clip.frames_THW3)
+    return f"drawn frames, sha256 {hashlib.sha256(frames.tobytes()).hexdigest()}"
 
 
 def write_inputs(
@@ -76,7 +83,7 @@ def write_inputs(
     """Write `videos.parquet`, `prompts.parquet` and one MP4 per clip; return the URIs of the two tables."""
     videos = []
     for clip in clips:
-        _write_if_new(posixpath.join(folder, f"{clip.name}.mp4"), clip_mp4(clip), storage_options)
+        _write_if_new(posixpath.join(folder, f"{clip.name}.mp4"), clip, storage_options)
         videos.append({"video_id": clip.name, "uri": f"{clip.name}.mp4"})
     videos_uri, prompts_uri = posixpath.join(folder, "videos.parquet"), posixpath.join(folder, "prompts.parquet")
     write_table(videos_uri, videos_table(videos), storage_options)
@@ -102,8 +109,11 @@ def _rle(mask_HW: BoolArray) -> dict[str, Any]:
     return {"size": list(code["size"]), "counts": code["counts"].decode("ascii")}
 
 
-def _write_if_new(uri: str, content: bytes, storage_options: StorageOptions | None) -> None:
-    """The same bytes are not written again, because a job takes a file with another time of change for another one."""
+def _write_if_new(uri: str, clip: Clip, storage_options: StorageOptions | None) -> None:
+    """A file of the same frames is not written again, because a job takes one with another time of change for another.
+
+    Its bytes may be others: the encoder does not give the same ones each time.
+    """
     filesystem, path = open_filesystem(uri, storage_options)
-    if not filesystem.exists(path) or filesystem.cat_file(path) != content:
-        write_file(uri, content, storage_options)
+    if not filesystem.exists(path) or mp4_comment(io.BytesIO(filesystem.cat_file(path))) != _drawn(clip):
+        write_file(uri, clip_mp4(clip), storage_options)

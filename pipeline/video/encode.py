@@ -27,9 +27,10 @@ class Mp4Writer:
         quality: x264's constant rate factor: 0 is lossless, 18 looks lossless, 28 is small.
         comment: a text that the file keeps, see `mp4_comment`.
 
-    The same frames give the same bytes, because one thread encodes. 4:2:0 cannot hold odd sizes, so those are padded by
-    one row or column. Close it; a file that got no frame is not one. `num_frames` were added, of which the encoder has
-    written `num_written`, because it looks ahead, in `num_bytes`.
+    One thread encodes. The same frames give pictures that look the same, and not always the same bytes: x264 looks
+    ahead with what lies in its memory. Whoever must know whether a file has these frames says so in `comment`.
+    4:2:0 cannot hold odd sizes, so those are padded by one row or column. Close it; a file that got no frame is not
+    one. `num_frames` were added, `num_written` of them are written, in `num_bytes`: the encoder looks ahead.
     """
 
     def __init__(
@@ -113,13 +114,13 @@ def mp4_comment(file: BinaryIO) -> str:
         return ""
 
 
-def encode_mp4(frames: Iterable[UInt8Array], frames_per_second: int, *, quality: int = 18) -> bytes:
+def encode_mp4(frames: Iterable[UInt8Array], frames_per_second: int, *, quality: int = 18, comment: str = "") -> bytes:
     """An MP4 file of these frames, as `Mp4Writer` writes it.
 
     Raises `ValueError` for no frames or frames of different shapes.
     """
     buffer = io.BytesIO()
-    writer = Mp4Writer(buffer, Fraction(frames_per_second), quality=quality)
+    writer = Mp4Writer(buffer, Fraction(frames_per_second), quality=quality, comment=comment)
     with contextlib.closing(writer):
         for pixels_HW3 in frames:
             writer.add(pixels_HW3)
