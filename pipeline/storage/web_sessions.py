@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 _CONNECT_SECONDS = 10.0
-_SILENT_SECONDS = 60.0
+_SILENT_SECONDS = 30.0  # half of the patience of `Backoff`, so that it is asked once more
 
 
 def session_options(options: dict[str, Any]) -> dict[str, Any]:
