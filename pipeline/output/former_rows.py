@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS, with_columns_of_today
-from pipeline.output.segments import open_former, open_parquet
+from pipeline.output.segments import open_former, open_parquet, read_part
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
 
@@ -107,7 +107,7 @@ class FormerRows:
                 if not _may_hold(parquet.metadata.row_group(group), self.video_id):
                     continue
                 read = partial(parquet.read_row_group, group, use_threads=False)
-                rows = self.storage.retry(f"read {what}", read)
+                rows = read_part(self.storage, what, read)
                 is_wanted = pc.equal(rows["video_id"], self.video_id)
                 if object_ids is not None:
                     is_wanted = pc.and_(is_wanted, pc.is_in(rows["object_id"], value_set=object_ids))

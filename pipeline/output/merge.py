@@ -17,7 +17,7 @@ from pipeline.output.layout import segment_object
 from pipeline.output.regroup import RowsByVideo, part_ends
 from pipeline.output.schema import TABLES
 from pipeline.output.segment_files import BuiltSegment, SegmentOrigin, build_segment
-from pipeline.output.segments import delete_segments, open_parquet, publish, read_footer
+from pipeline.output.segments import PUT_BACK, delete_segments, open_parquet, publish, read_footer, read_part
 from pipeline.records import Segment
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
@@ -63,11 +63,13 @@ class Merger:
             self._folder = WorkerFolder(spool_dir)
 
     def work(self, task: MergeTask) -> Merged:
-        """Merge and publish; a segment that is missing, a store and a disk that fail are in the answer."""
+        """Merge and publish; a segment that is missing or damaged, a store and a disk that fail are in the answer."""
         try:
             return Merged(task, merge_segments(self._storage, task.names, task.epoch, self._folder.path))
         except (FileNotFoundError, StorageError) as error:
             return Merged(task, None, error)
+        except ValueError as error:  # it names the segment
+            return Merged(task, None, StorageError(f"{str(error).rstrip('.')}: {PUT_BACK}", transient=False))
 
     def close(self) -> None:
         """Delete the folder."""
@@ -153,11 +155,10 @@ def _rows(storage: JobStorage, segments: Sequence[Segment]) -> Iterator[tuple[st
 
 
 def _groups(storage: JobStorage, source: _Source, file: BinaryIO) -> Iterator[tuple[str, pa.Table]]:
-    options = {"read_dictionary": ["video_id"], "page_checksum_verification": True}
-    with open_parquet(storage, source.path, file, **options) as parquet:
+    with open_parquet(storage, source.path, file, read_dictionary=["video_id"]) as parquet:
         for group in range(parquet.num_row_groups):
             read = partial(parquet.read_row_group, group, use_threads=False)
-            yield source.table, storage.retry(f"read {source.path}", read)
+            yield source.table, read_part(storage, source.path, read)
 
 
 def _chunks(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

@@ -8,21 +8,26 @@ objects have the sizes that the footer states.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import NewerVersion
+from pipeline.errors import NewerVersion, StorageError
 from pipeline.output.layout import FORMER, former_object, segment_object, segment_of
 from pipeline.output.schema import TABLES, with_columns_of_today
 from pipeline.output.segment_document import SegmentDocument
 from pipeline.output.segment_files import METADATA_KEY, BuiltSegment, SegmentOrigin, discard
 from pipeline.records import Segment
 from pipeline.storage.job_storage import JobStorage
+
+T = TypeVar("T")
+_OF_DAMAGE = ("parquet", "decompress", "checksum", "corrupt", "page header")
+PUT_BACK = "put it back, as from a backup or from an earlier version that the store keeps, or name another output"
+"""What to do where the objects of a job are not what they were."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +151,67 @@ def is_whole(footer: SegmentFooter, sizes: Mapping[str, int]) -> bool:
 
 
 def open_parquet(storage: JobStorage, path: str, file: BinaryIO, **options: Any) -> pq.ParquetFile:
-    """The Parquet file that is open as `file`; its footer is read with the back-off and the errors of the store."""
-    return storage.retry(f"read the footer of {path}", partial(pq.ParquetFile, file, **options))
+    """The Parquet file that is open as `file`; its footer is read with the back-off and the errors of the store.
+
+    Its pages are held against their checksums, because rows that are read here are mostly written once more: a copy of
+    damaged rows would look whole. Raises `StorageError` for an object that is no Parquet file.
+    """
+    options["page_checksum_verification"] = True
+    try:
+        return storage.retry(f"read the footer of {path}", partial(pq.ParquetFile, file, **options))
+    except pa.ArrowInvalid as error:
+        raise damaged_object(storage, path, error) from error
+
+
+def read_part(storage: JobStorage, path: str, read: Callable[[], T]) -> T:
+    """What is read of an object, with the back-off and the errors of the store; raises `StorageError`."""
+    try:
+        return storage.retry(f"read {path}", read)
+    except StorageError as error:
+        if error.__cause__ is not None and is_of_damage(error.__cause__):
+            raise damaged_object(storage, path, error.__cause__) from error
+        raise
+
+
+def is_of_damage(error: BaseException) -> bool:
+    """Whether Arrow says that a file is not what was written. It does not always say which file that is."""
+    is_of_arrow = isinstance(error, (pa.ArrowInvalid, OSError)) and getattr(error, "errno", None) is None
+    return is_of_arrow and any(word in str(error).lower() for word in _OF_DAMAGE)
+
+
+def damaged_object(storage: JobStorage, path: str, error: BaseException) -> StorageError:
+    """The error for an object of a table that is not what was published. No waiting makes it whole."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    return StorageError(f"{storage}/{path} is damaged ({reason}): {PUT_BACK}", transient=False)
+
+
+def find_damaged(storage: JobStorage, most_bytes: int) -> tuple[str, Exception] | None:
+    """Path of an object of the tables that cannot be read, and why; None if none of the first so many bytes is one.
+
+    All columns of each are read. Raises `StorageError` if the store does not answer.
+    """
+    for table in TABLES:
+        for stored in storage.listing(table):
+            most_bytes -= stored.num_bytes
+            if most_bytes < 0:
+                return None
+            if segment_of(stored.path) is not None and (error := _damage(storage, stored.path)) is not None:
+                return stored.path, error
+    return None
+
+
+def _damage(storage: JobStorage, path: str) -> Exception | None:
+    try:
+        data = pa.BufferReader(storage.read(path))
+    except FileNotFoundError:
+        return None  # replaced meanwhile
+    try:
+        with pq.ParquetFile(data, page_checksum_verification=True) as parquet:
+            for group in range(parquet.num_row_groups):
+                parquet.read_row_group(group, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        return error
+    return None
 
 
 def read_batches(
@@ -165,8 +229,7 @@ def read_batches(
     path = segment_object(table, segment.name)
     with storage.open_input(path) as file, open_parquet(storage, path, file) as parquet:
         for group in range(parquet.num_row_groups):
-            read = partial(parquet.read_row_group, group, columns=columns)
-            rows = storage.retry(f"read {path}", read)
+            rows = read_part(storage, path, partial(parquet.read_row_group, group, columns=columns))
             yield from with_columns_of_today(rows, TABLES[table], columns).to_batches()
 
 
@@ -182,7 +245,12 @@ def read_object(storage: JobStorage, table: str, path: str) -> pa.Table:
 
     Raises:
         FileNotFoundError: the object with these rows has been deleted.
+        StorageError: it is damaged, or the store does not answer.
     """
     data = pa.BufferReader(storage.read(path))
-    with pq.ParquetFile(data, pre_buffer=False) as parquet:
-        return with_columns_of_today(parquet.read(use_threads=False), TABLES[table])
+    try:
+        with pq.ParquetFile(data, pre_buffer=False) as parquet:
+            rows = parquet.read(use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise damaged_object(storage, path, error) from error
+    return with_columns_of_today(rows, TABLES[table])
