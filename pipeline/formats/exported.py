@@ -58,7 +58,8 @@ class _Video:
     """A video of an export: its id, and of each object by its key in the format the id and the category.
 
     The format calls frame 0 of the job `first_frame`, where it counts from the start of the file; it calls pictures as
-    others do where `are_pictures_of_others`. `has_come_back`: a label of one of these objects was read.
+    others do where `are_pictures_of_others`. `labeled` are the labeled frames where they have a step, and `seen` those
+    of labels. `has_come_back`: a label of one of these objects was read.
     """
 
     video_id: str
@@ -66,6 +67,8 @@ class _Video:
     added: _Added
     first_frame: int = 0
     are_pictures_of_others: bool = False
+    labeled: range = range(0)
+    seen: set[int] = field(default_factory=set, init=False)
     has_come_back: bool = field(default=False, init=False)
 
     def frame(self, frame: LabelFrame) -> LabelFrame:
@@ -103,9 +106,24 @@ def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_nam
             is_told = category and category != storable(of_object or "") and format_name != "mots"
             category = category if is_told else of_object
         frame = video.frame(label.frame)
+        if frame.index is not None and format_name == "mots":
+            video.seen.add(frame.index)
         yield replace(label, video=video.video_id, frame=frame, object_key=key, category=category)
     if format_name == "cvat_video":
         _check_came_back(files, videos.values())
+    if format_name == "mots":
+        yield from _frames_without_masks(files, videos.values())
+
+
+def _frames_without_masks(files: LabelFiles, videos: Iterable[_Video]) -> Iterator[Label]:
+    """A label of each labeled frame of which texts of MOTS say nothing, because nothing shows on it.
+
+    Videos of which no label was read may lie in other files than these.
+    """
+    for video in {video.video_id: video for video in videos}.values():
+        for index in video.labeled if video.seen else ():
+            if index not in video.seen:
+                yield Label(video.video_id, LabelFrame(index), None, None, place=files.shown)
 
 
 def _check_came_back(files: LabelFiles, videos: Iterable[_Video]) -> None:
@@ -136,8 +154,8 @@ def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions)
         )
     if format_name == "mots":
         first = {"kitti": 0, "mots_challenge": 1}.get(_options(export).get("variant", ""))
-        return replace(options, first_frame=first)
-    return replace(options, are_objects_told=True)
+        return replace(options, first_frame=first, is_of_export=True)
+    return replace(options, is_of_export=True)
 
 
 def _export_of(files: LabelFiles) -> LabelFiles | None:
@@ -191,7 +209,8 @@ def _videos(files: LabelFiles, format_name: str, *, has_pictures: bool) -> dict[
                     objects |= {f"group {one['id']}": objects[key_of(one)] for one in record["objects"]}
                 added = _Added(object_id for object_id, _ in objects.values())
                 first = _first_frame(record, format_name)
-                video = _Video(record["video_id"], objects, added, first, options.get("truth") is not None)
+                is_of_truth = options.get("truth") is not None
+                video = _Video(record["video_id"], objects, added, first, is_of_truth, _labeled(record))
                 found |= dict.fromkeys((record["name"], record["video_id"], storable(record["video_id"])), video)
                 for name in {stem_of(record["video_id"]), stem_of(record["uri"] or "")}:
                     of_files.setdefault(name, []).append(video)
@@ -226,6 +245,15 @@ def _check_frames(files: LabelFiles, record: dict[str, Any], options: dict[str, 
             f"the export was written with frame_numbers={numbers}, so that names of files do not tell the frames of "
             f"video {record.get('video_id')!r}; export with frame_numbers=index",
         )
+
+
+def _labeled(record: dict[str, Any]) -> range:
+    """The labeled frames of a video; none where they do not lie at even distances."""
+    first, last = record.get("first_frame_index"), record.get("last_frame_index")
+    step = 1 if first == last else record.get("frame_step")
+    if first is None or last is None or step is None:
+        return range(0)
+    return range(int(first), int(last) + 1, int(step))
 
 
 def _first_frame(record: dict[str, Any], format_name: str) -> int:

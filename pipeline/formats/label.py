@@ -179,7 +179,7 @@ class ReadOptions:
     `columns` are names of columns of tables of boxes by standard name; `box_format` is the form of their boxes.
     `images` is the COCO or YouTube-VIS file whose ids a list of results names. `first_frame` is the number of the
     first frame where a format has it otherwise than usual. `size_hw` is the size of pictures that no file says.
-    `are_objects_told`: numbers that a program gives tracks and groups are no ids of objects, which attributes tell.
+    `is_of_export`: an export of maskmill wrote them, whose manifest tells what is labeled, and which objects are whose.
     """
 
     storage_options: StorageOptions | None = None
@@ -188,7 +188,7 @@ class ReadOptions:
     images: str | None = None
     first_frame: int | None = None
     size_hw: SizeHW | None = None
-    are_objects_told: bool = False
+    is_of_export: bool = False
 
 
 def frame_number(frame: LabelFrame, first_number: int) -> int | None:

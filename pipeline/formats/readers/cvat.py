@@ -74,7 +74,7 @@ class _Reader:
         self._task = CvatTask(size_hw=self._size_hw)
         self._tasks: dict[str | None, CvatTask] = {}
         self._first_frame = options.first_frame or 0
-        self._are_objects_told = options.are_objects_told
+        self._is_of_export = options.is_of_export
 
     def read(self, file: BinaryIO) -> Iterator[Label]:
         depth = 0
@@ -189,7 +189,7 @@ class _Reader:
         group = element.get("group_id", "0")
         if not group.isdecimal() or group == "0":
             return None
-        return f"group {group}" if self._are_objects_told else int(group)
+        return f"group {group}" if self._is_of_export else int(group)
 
     def _key(self, track: ElementTree.Element) -> ObjectKey:
         """The attribute `object_id` of a track, if somebody gave it one, else its id."""
@@ -197,7 +197,7 @@ class _Reader:
         if told is not None and told.text:
             return _number_or_text(told.text)
         track_id = track.get("id") or ""
-        return f"track {track_id}" if self._are_objects_told else _number_or_text(track_id)
+        return f"track {track_id}" if self._is_of_export else _number_or_text(track_id)
 
 
 def _number_or_text(key: str) -> ObjectKey:

@@ -1,14 +1,17 @@
 """MOTS: 16-bit PNG with `class * 1000 + instance`, and its text, a line `frame id class height width code` a mask.
 
 The text of KITTI counts frames from 0, that of MOTSChallenge from 1. All texts of a folder count alike, from 0 where
-one of them has a frame 0, because nothing shows on the first frame of some; `first_frame=` says it otherwise. In PNG
-the number of a frame is in its name. Value 10000 is a region to ignore. Classes of PNG are the lines of `labels.txt`,
-from the second on where the first is `background`. Source: vision.rwth-aachen.de/page/mots.
+one of them has a frame 0, because nothing shows on the first frame of some, or where the list of KITTI is there;
+`first_frame=` says it otherwise. A text has no line of a frame on which nothing shows: `seqinfo.ini` and
+`evaluate_mots.seqmap` tell how many frames there are, and the manifest does of an export of maskmill. In PNG the number
+of a frame is in its name. Value 10000 is a region to ignore. Classes of PNG are the lines of `labels.txt`, from the
+second on where the first is `background`. Source: vision.rwth-aachen.de/page/mots.
 """
 
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,6 +26,7 @@ IGNORED = 10_000
 _OF_CLASS = 1000
 _MASKS, _IMAGES = "instances", "images"
 _KITTI = {1: "car", 2: "pedestrian"}
+_SEQMAP = "evaluate_mots.seqmap"
 _OF_TEXTS = (["label_02"], ["data"])
 """Folders that hold a text a video."""
 
@@ -33,7 +37,8 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     if texts:
         first = _first_frame(files, texts) if options.first_frame is None else options.first_frame
         for name in texts:
-            yield from _read_text(files, name, first)
+            num_frames = 0 if options.is_of_export else _num_frames(files, name)
+            yield from _read_text(files, name, first, num_frames)
         return
     pictures = [name for name in files.ending_in(".png") if _kind_of_picture(name) != _IMAGES]
     if not pictures:
@@ -59,13 +64,15 @@ def _is_of_masks(name: str) -> bool:
     *folders, last = name.split("/")
     if folders[-1:] in _OF_TEXTS:
         return True
-    is_list = folders[-1:] == ["seqmaps"] or last.startswith(("seqmap", "evaluate_mots.seqmap"))
+    is_list = folders[-1:] == ["seqmaps"] or last.startswith(("seqmap", _SEQMAP))
     return last != "labels.txt" and not is_list
 
 
-def _read_text(files: LabelFiles, name: str, first: int) -> Iterator[Label]:
+def _read_text(files: LabelFiles, name: str, first: int, num_frames: int) -> Iterator[Label]:
+    """The labels of a text, and one of each frame that has no line; `num_frames` is 0 where nothing tells it."""
     video = _video_of_text(files, name)
     classes = _classes(files) or _KITTI
+    seen = set()
     for number, line in _lines(files, name):
         place = f"{files.shown_name(name)}, line {number}"
         fields = line.split()
@@ -73,6 +80,7 @@ def _read_text(files: LabelFiles, name: str, first: int) -> Iterator[Label]:
             if len(fields) not in (6, 7):
                 raise ValueError(f"it has {len(fields)} fields, not frame, id, class, height, width and code")
             frame, key, class_id, height, width = (int(value) for value in fields[:5])
+            seen.add(frame - first)
             if key == IGNORED:
                 continue
             shape = mask_of_rle({"size": [height, width], "counts": fields[5]})
@@ -80,6 +88,22 @@ def _read_text(files: LabelFiles, name: str, first: int) -> Iterator[Label]:
             raise InputError(f"{place}: {error}; correct the line or leave it out") from error
         score = None if len(fields) == 6 else float(fields[6])
         yield Label(video, LabelFrame(frame - first), key, shape, classes.get(class_id, str(class_id)), score, place)
+    for index in range(num_frames):
+        if index not in seen:
+            yield Label(video, LabelFrame(index), None, None, place=files.shown_name(name))
+
+
+def _num_frames(files: LabelFiles, name: str) -> int:
+    """How many frames the sequence of a text has, as the files beside it say; 0 if none does."""
+    sequence = posixpath.join(posixpath.dirname(posixpath.dirname(name)), "seqinfo.ini")
+    if posixpath.basename(name) == "gt.txt" and sequence in files.names:
+        told = re.search(rb"^seqLength=(\d+)\s*$", files.read(sequence), re.MULTILINE)
+        return 0 if told is None else int(told[1])
+    lists = [one for one in files.names if posixpath.basename(one).startswith(_SEQMAP)]
+    for words in (line.split() for one in lists for line in files.read(one).decode("utf-8", "replace").splitlines()):
+        if len(words) == 4 and words[0] == _video_of_text(files, name) and words[3].isdecimal():
+            return int(words[3]) + 1
+    return 0
 
 
 def _lines(files: LabelFiles, name: str) -> Iterator[tuple[int, str]]:
@@ -90,7 +114,9 @@ def _lines(files: LabelFiles, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _first_frame(files: LabelFiles, names: Sequence[str]) -> int:
-    """0 where a line is of frame 0, as in KITTI; else 1, as in MOTSChallenge."""
+    """0 where a line is of frame 0, or beside the list of videos of KITTI; else 1, as in MOTSChallenge."""
+    if any(posixpath.basename(name).startswith(_SEQMAP) for name in files.names):
+        return 0
     numbers = (line.split(maxsplit=1)[0] for name in names for _, line in _lines(files, name))
     return 0 if any(number == "0" for number in numbers) else 1
 
