@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
+from pipeline.config.fields import Unit
 from pipeline.config.kinds import OptionalRoot, Place
 from pipeline.output.targets import check_file
 from pipeline.packages import leave_current_folder
@@ -31,8 +32,11 @@ class ReportArguments(TargetArguments, JobArguments):
     top: Annotated[int, Field(ge=1, le=200)] = Field(
         default=24, description="How many of the most doubtful tracks are shown, with pictures."
     )
-    price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
-        default=None, description="What an hour of one worker costs (its GPU and its machine), in any currency."
+    price_per_hour: Annotated[float | None, Unit("dollars, or of any currency")] = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="What an hour of one worker costs, with its GPU and its machine.",
     )
     videos_root: OptionalRoot = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."

@@ -141,9 +141,13 @@ def as_typed(value: Any) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    """The lowest and highest allowed value, both inclusive, in words; empty where every value is allowed."""
-    lowest = next((item.ge for item in field.metadata if hasattr(item, "ge")), None)
-    highest = next((item.le for item in field.metadata if hasattr(item, "le")), None)
+    """The lowest and highest allowed value, in words; empty where every value is allowed."""
+    above, lowest, highest = (
+        next((getattr(item, name) for item in field.metadata if hasattr(item, name)), None)
+        for name in ("gt", "ge", "le")
+    )
+    if above is not None:
+        return f"above {above:.10g}" if highest is None else f"above {above:.10g}, at most {highest:.10g}"
     if lowest is None:
         return "" if highest is None else f"at most {highest:.10g}"
     return f"at least {lowest:.10g}" if highest is None else f"from {lowest:.10g} to {highest:.10g}"

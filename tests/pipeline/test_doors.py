@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.fields import Group, keys
 from pipeline.doors import DOORS, main
 from tests.support.drawn_job import DrawnVideo, write_job
 
@@ -33,6 +34,24 @@ def refusal(name: str, words: Sequence[str], capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr()
     assert said.out == ""
     return said.err
+
+
+def groups(name: str) -> list[type[Group]]:
+    """The keys of a door."""
+    module = import_module(f"pipeline.{name}")
+    found = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Group)]
+    return [one for one in found if one.__module__ == module.__name__]
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_each_key_says_what_it_takes(name: str) -> None:
+    """`price_per_hour=abc` of a report was answered by: expected, and nothing behind it."""
+    assert [key.path for group in groups(name) for key in keys(group) if not (key.expects or key.choices)] == []
+
+
+def test_a_number_that_must_be_above_another_one_says_so(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refusal("queue", [f"output={job}", "minutes=0"], capsys)
+    assert "minutes=0: allowed is above 0, at most 100000" in told
 
 
 def test_help_lists_all_doors_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
