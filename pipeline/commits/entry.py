@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.commits.round_state import FIRST_ROUND, EntryRound
+from pipeline.errors import NewerVersion, StorageError
 from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.output.segment_document import SegmentFields, lists_of, outcomes_of
+from pipeline.output.segments import PUT_BACK
 from pipeline.records import Segment
 from pipeline.storage.documents import Document
+
+_SHOWN_LETTERS = 200
 
 
 class EntryKind(Enum):
@@ -115,6 +119,22 @@ class EntryDocument(Document):
     setbacks: list[list[Any]] = Field(default_factory=list)
     put_back: list[str] = Field(default_factory=list)
 
+    @classmethod
+    def from_json(cls, data: bytes | str, name: str) -> Self:
+        """The entry in `data`; `name` says in messages where it lies.
+
+        Raises:
+            NewerVersion: a newer version of this program wrote it.
+            StorageError: this is no log entry.
+        """
+        try:
+            return super().from_json(data, name)
+        except NewerVersion:
+            raise
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:_SHOWN_LETTERS].rstrip(".")
+            raise StorageError(f"{name} is no entry of a log ({reason}): {PUT_BACK}", transient=False) from error
+
 
 def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
     """JSON of a log entry."""
@@ -146,7 +166,7 @@ def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
 
     Raises:
         NewerVersion: the entry was written by a newer version of this program.
-        ValueError: this is no log entry.
+        StorageError: this is no log entry.
     """
     document = EntryDocument.from_json(data, name)
     forgotten = frozenset(document.forget)

@@ -355,12 +355,12 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         return videos
 
     @staticmethod
-    def from_roll_up(file: pq.ParquetFile, rolled: Rolled) -> FinishedVideos | None:
+    def from_roll_up(file: pq.ParquetFile, rolled: Rolled, name: str) -> FinishedVideos | None:
         """The videos of a roll-up, which are decoded when they are looked for; `None` if all have to be read."""
         if not RolledUp.is_usable(file, rolled):
             return None
         videos = FinishedVideos()
-        videos._rolled_up = RolledUp(file, rolled, videos._numbers)
+        videos._rolled_up = RolledUp(file, rolled, videos._numbers, name)
         videos.num_by_status = videos._rolled_up.num_by_status
         return videos
 

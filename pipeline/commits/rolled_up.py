@@ -7,6 +7,7 @@ nothing is decoded.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,11 +21,29 @@ import pyarrow.parquet as pq
 
 from pipeline.arrays import Int64Array
 from pipeline.commits.finished_columns import Columns, Parts
+from pipeline.errors import NewerVersion, StorageError
 from pipeline.records import Status
 
 ROWS_OF_A_GROUP = 1 << 16
+_SHOWN_LETTERS = 200
 _FEW = 8_192
 _SHARE = 8  # from an eighth of the groups on, decoding all costs little more
+
+
+@contextlib.contextmanager
+def damage_told(name: str) -> Iterator[None]:
+    """Turn what goes wrong while a roll-up in memory is decoded into a `StorageError` that names it and the remedy."""
+    try:
+        yield
+    except NewerVersion:
+        raise
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:_SHOWN_LETTERS].rstrip(".")
+        raise StorageError(
+            f"{name} is damaged ({reason}): put it back, as from a backup or from an earlier version that the store "
+            "keeps, or delete it. The entries of the log say the same, unless a run with prune=true has erased them",
+            transient=False,
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -40,9 +59,13 @@ class Rolled:
 
 
 class RolledUp:
-    """The videos of one roll-up, by row group. `numbers` are those of segments by name; new ones get the next."""
+    """The videos of one roll-up, by row group. `numbers` are those of segments by name; new ones get the next.
 
-    def __init__(self, file: pq.ParquetFile, rolled: Rolled, numbers: dict[str, int]) -> None:
+    `name` says in messages where the roll-up lies.
+    """
+
+    def __init__(self, file: pq.ParquetFile, rolled: Rolled, numbers: dict[str, int], name: str) -> None:
+        self._name = name
         self.num_by_status = Counter({Status(name): count for name, count in rolled.num_by_status.items() if count})
         self.has_sources = rolled.has_sources
         self.num_rows = sum(rolled.num_by_status.values())
@@ -99,11 +122,12 @@ class RolledUp:
         return self._decoded[group]
 
     def read(self, groups: list[int]) -> Columns:
-        """Decode these row groups."""
-        parts = Parts(sum(self._file.metadata.row_group(group).num_rows for group in groups))
-        for batch in self._batches(groups):
-            parts.add(batch, self._numbers)
-        return parts.columns()
+        """Decode these row groups. Raises `StorageError` if they are damaged."""
+        with damage_told(self._name):
+            parts = Parts(sum(self._file.metadata.row_group(group).num_rows for group in groups))
+            for batch in self._batches(groups):
+                parts.add(batch, self._numbers)
+            return parts.columns()
 
     def _batches(self, groups: list[int]) -> Iterator[pa.RecordBatch]:
         for batch in self._file.iter_batches(ROWS_OF_A_GROUP, row_groups=groups):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.commits.entry import Entry, EntryKind, EntryNotes
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
-from pipeline.commits.rolled_up import ROWS_OF_A_GROUP, Rolled
+from pipeline.commits.rolled_up import ROWS_OF_A_GROUP, Rolled, damage_told
 from pipeline.commits.round_state import RoundState, review_hashes, review_table
 from pipeline.commits.setbacks import Setback, setback_table, setbacks_of
 from pipeline.output.schema import SCHEMA_VERSION, TABLES
@@ -320,7 +320,11 @@ class JobState(RoundState):
         buffer = io.BytesIO()
         indexed = [name for name in others.column_names if name not in ("name", "prompt_hash", "source_hash")]
         with pq.ParquetWriter(
-            buffer, others.schema.with_metadata(metadata), compression="zstd", use_dictionary=indexed
+            buffer,
+            others.schema.with_metadata(metadata),
+            compression="zstd",
+            use_dictionary=indexed,
+            write_page_checksum=True,
         ) as writer:
             for videos in self.finished.sorted_tables(rows_of_a_group):
                 kinds = pa.repeat(pa.scalar("video"), videos.num_rows)
@@ -336,8 +340,14 @@ class JobState(RoundState):
 
         Raises:
             NewerVersion: a newer version of this program wrote it.
+            StorageError: it is damaged.
         """
-        file = pq.ParquetFile(pa.BufferReader(data))
+        with damage_told(name):
+            return JobState._from_parquet(data, name)
+
+    @staticmethod
+    def _from_parquet(data: bytes, name: str) -> JobState:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         metadata = file.schema_arrow.metadata
         check_version(name, int(metadata[b"schema_version"]), SCHEMA_VERSION)
         has_tallies = b"has_tallies" in metadata
@@ -352,7 +362,7 @@ class JobState(RoundState):
                 yield batch.filter(is_video) if rest else batch
 
         rolled = Rolled(**json.loads(metadata[b"videos"])) if b"videos" in metadata else None
-        finished = None if rolled is None else FinishedVideos.from_roll_up(file, rolled)
+        finished = None if rolled is None else FinishedVideos.from_roll_up(file, rolled, name)
         if finished is None or rolled is None:
             finished = FinishedVideos.from_batches(videos(), file.metadata.num_rows, {})
         else:

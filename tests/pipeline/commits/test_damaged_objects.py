@@ -10,9 +10,11 @@ import pytest
 
 from pipeline import tables
 from pipeline.commits.committer import copy_of
+from pipeline.commits.log import CommitLog
+from pipeline.commits.read_history import read_history
 from pipeline.errors import StorageError
 from pipeline.output.former_rows import FormerRows
-from pipeline.output.layout import segment_object
+from pipeline.output.layout import log_entry, roll_up, segment_object
 from pipeline.output.merge import Merger, MergeTask
 from pipeline.output.segments import read_batches, read_whole
 from pipeline.records import Segment
@@ -94,3 +96,32 @@ def test_rows_that_read_as_others_are_not_copied(job: tuple[JobStorage, list[Seg
         copy_of(storage, segment.name, lambda video_id: True, tmp_path, 1)
     with pytest.raises(StorageError, match=f"{segment.name} is damaged"):
         FormerRows(storage, segment.name, "a", tmp_path).masks([1, 2])
+
+
+@pytest.mark.parametrize("how", [truncated, emptied, foreign])
+def test_a_damaged_entry_of_the_log_is_named(
+    job: tuple[JobStorage, list[Segment]], how: Callable[[bytes], bytes]
+) -> None:
+    storage, _ = job
+    storage.replace(log_entry(1), how(storage.read(log_entry(1))))
+    for read in (CommitLog(storage, "reader").load, lambda: read_history(storage)):
+        with pytest.raises(
+            StorageError, match=f"{log_entry(1)} is no entry of a log .*: put it back, as from a backup"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("how", [truncated, emptied, foreign, lambda data: data[:60] + b"?" + data[61:]])
+def test_a_damaged_roll_up_is_named_and_can_be_deleted(
+    job: tuple[JobStorage, list[Segment]], how: Callable[[bytes], bytes]
+) -> None:
+    storage, _ = job
+    log = CommitLog(storage, "writer")
+    log.load()
+    log.roll_up()
+    path = roll_up(log.state.next_entry)
+    storage.replace(path, how(storage.read(path)))
+    with pytest.raises(StorageError, match=f"{path} is damaged .* or delete it"):
+        list(CommitLog(storage, "reader").load().finished)
+    storage.delete([path])
+    assert CommitLog(storage, "reader").load() == log.state
