@@ -16,7 +16,8 @@ SizeHW = tuple[int, int]
 class CvatTask:
     """What a document says of a task: the file of its video, or else its own name, and the size of its frames.
 
-    Its frame 0 has the number `offset` in the document. At `cuts` jobs begin, as the document counts.
+    Its frame 0 has the number `offset` in the document. At `cuts` jobs begin, and its frames lie within `frames`, as
+    the document counts.
     """
 
     source: str = ""
@@ -24,6 +25,7 @@ class CvatTask:
     size_hw: SizeHW | None = None
     offset: int = 0
     cuts: frozenset[int] = frozenset()
+    frames: range = range(0)
 
 
 def task_of(element: Any, otherwise: SizeHW | None = None, offset: int = 0) -> CvatTask:
@@ -35,7 +37,10 @@ def task_of(element: Any, otherwise: SizeHW | None = None, offset: int = 0) -> C
     size_hw = (int(height), int(width)) if is_known else otherwise
     first, step = offset + int(element.findtext("start_frame") or 0), _step(element)
     starts = [int(one.text or 0) for one in element.iterfind("segments/segment/start")]
-    return CvatTask(source, source or name, size_hw, offset, frozenset(first + start * step for start in starts))
+    stop = element.findtext(".//stop_frame")
+    frames = range(first, offset + int(stop) + 1) if stop else range(0)
+    cuts = frozenset(first + start * step for start in starts)
+    return CvatTask(source, source or name, size_hw, offset, cuts, frames)
 
 
 def tasks_of_project(meta: Any, otherwise: SizeHW | None = None) -> dict[str | None, CvatTask]:

@@ -108,6 +108,8 @@ def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_nam
         frame = video.frame(label.frame)
         if frame.index is not None and format_name == "mots":
             video.seen.add(frame.index)
+        if format_name == "cvat_video" and label.object_key is None and frame.index not in video.labeled:
+            continue  # a frame of the task on which nothing shows, and which the job has not labeled
         yield replace(label, video=video.video_id, frame=frame, object_key=key, category=category)
     if format_name == "cvat_video":
         _check_came_back(files, videos.values())

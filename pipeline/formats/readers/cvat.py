@@ -75,6 +75,7 @@ class _Reader:
         self._tasks: dict[str | None, CvatTask] = {}
         self._first_frame = options.first_frame or 0
         self._is_of_export = options.is_of_export
+        self._shown_on: list[tuple[int, int]] = []  # spans of frames on which a track shows, half-open
 
     def read(self, file: BinaryIO) -> Iterator[Label]:
         depth = 0
@@ -94,6 +95,18 @@ class _Reader:
             elif element.tag == "image":
                 yield from self._image(element)
             root.clear()
+        if self._is_of_export and len(self._tasks) < 2:
+            yield from self._empty_frames()
+
+    def _empty_frames(self) -> Iterator[Label]:
+        """A label of each frame of the task on which no track shows: one that is outside has no shapes."""
+        frames = self._task.frames
+        is_empty = np.ones(len(frames), bool)
+        for start, end in self._shown_on:
+            is_empty[max(0, start - frames.start) : max(0, end - frames.start)] = False
+        for place in np.flatnonzero(is_empty).tolist():
+            frame = LabelFrame(frames[place] - self._task.offset - self._first_frame)
+            yield Label(self._video_of(self._task), frame, None, None, place=self._shown)
 
     def _take_meta(self, meta: ElementTree.Element) -> None:
         try:
@@ -125,9 +138,13 @@ class _Reader:
                     by_frame.setdefault(int(element.get("frame", "")), []).append(element)
                 except ValueError as error:
                     raise InputError(f"{self._shown}, track {key}: a shape has no frame; export again") from error
-        for frame, elements in sorted(by_frame.items()):
+        frames = sorted(by_frame)
+        for frame, end in zip(frames, [*frames[1:], task.frames.stop], strict=False):
+            elements = by_frame[frame]
             place = f"{self._shown}, track {key}, frame {frame}"
             inside = [element for element in elements if element.get("outside", "0") != "1"]
+            if inside:
+                self._shown_on.append((frame, end))
             try:
                 shape = _shape(inside, task.size_hw)
             except ValueError as error:

@@ -1,8 +1,9 @@
-"""A text of MOTS has no line of a frame on which nothing shows: such frames are labeled, and masks there are wrong."""
+"""Texts of MOTS and tracks of CVAT have nothing of a frame on which nothing shows: it is labeled, though."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -30,21 +31,39 @@ def exported(folder: Path, *words: str) -> Path:
     return folder / "to"
 
 
-@pytest.mark.parametrize("variant", ["png", "kitti", "mots_challenge"])
-def test_masks_on_frames_where_nothing_is_are_counted(tmp_path: Path, variant: str) -> None:
-    truth = exported(tmp_path / "true", "format=mots", f"variant={variant}")
+@pytest.mark.parametrize(
+    "words",
+    [["mots"], ["mots", "variant=kitti"], ["mots", "variant=mots_challenge"], ["cvat_video"], ["coco"]],
+    ids=str,
+)
+def test_masks_on_frames_where_nothing_is_are_counted(tmp_path: Path, words: list[str]) -> None:
+    truth = exported(tmp_path / "true", f"format={words[0]}", *words[1:])
     uri, _ = write_job(tmp_path / "predicted", (STAYING,), broken=())
-    words = [f"output={uri}", f"truth={truth}", "missing=skip", f"to={tmp_path / 'scores'}"]
-    assert evaluate_door(words) == 0
+    asked = [f"output={uri}", f"truth={truth}", "missing=skip", f"to={tmp_path / 'scores'}"]
+    assert evaluate_door(asked) == 0
     (row,) = pq.read_table(tmp_path / "scores/objects.parquet").to_pylist()
     assert (row["num_frames"], row["num_hidden"], row["num_invented"]) == (4, 3, 3)
 
 
-@pytest.mark.parametrize("variant", ["kitti", "mots_challenge"])
-def test_frames_between_those_that_a_stride_takes_are_not_labeled(tmp_path: Path, variant: str) -> None:
-    truth = exported(tmp_path, "format=mots", f"variant={variant}")
+@pytest.mark.parametrize(
+    "words", [["mots", "variant=kitti"], ["mots", "variant=mots_challenge"], ["cvat_video"]], ids=str
+)
+def test_frames_between_those_that_a_stride_takes_are_not_labeled(tmp_path: Path, words: list[str]) -> None:
+    truth = exported(tmp_path, f"format={words[0]}", *words[1:])
     frames = [label.frame_index for label in read_labels(str(truth), "auto") if label.video == "v"]
-    assert frames == [0, 2, 4, 6, 8]
+    assert frames == sorted(frames)
+    assert sorted(set(frames)) == [0, 2, 4, 6, 8]
+
+
+def test_a_frame_between_keyframes_that_somebody_deleted_is_not_empty(tmp_path: Path) -> None:
+    truth = exported(tmp_path, "format=cvat_video")
+    annotations = truth / "train/w/annotations.xml"
+    document = ElementTree.parse(annotations)
+    (track,) = document.iter("track")
+    track.remove(track[1])  # CVAT shows the object on frame 1 too, between those of 0 and 2
+    document.write(annotations)
+    frames = [label.frame_index for label in read_labels(str(truth), "auto") if label.video == "w"]
+    assert frames == [0, 2]
 
 
 def line(frame: int) -> str:
