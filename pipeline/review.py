@@ -20,6 +20,7 @@ from pipeline.config.kinds import OptionalPlace, OptionalRoot
 from pipeline.data_engine.queue_file import read_queue
 from pipeline.errors import ConfigError
 from pipeline.packages import leave_current_folder
+from pipeline.redact import redact_uri
 from pipeline.reviews.reviewers import user_name
 from pipeline.reviews.verdicts import Key, Verdict
 from pipeline.storage.job_storage import JobStorage
@@ -104,6 +105,8 @@ def run(arguments: ReviewArguments) -> ExitCode:
         # A name of a review is random, so that a store without create-only writes takes it as well.
         storage.single_driver = not storage.supports_create
         state = ReviewState(storage, options)
+        if options.queue and len(state.tracks) and not arguments.where and not state.tracks.num_queued:
+            raise ConfigError(_of_another_job(arguments, options.queue, state.tracks.video_ids))
         fitting = "" if len(state.tracks) or not arguments.where else f"; none fits where={arguments.where}"
         queued = f"{state.tracks.num_queued} of them in the queue"
         say(f"review   {storage}: {counted(len(state.tracks), 'track')}, {queued}{fitting}")
@@ -134,6 +137,15 @@ def how_it_ended(storage: JobStorage, counts: Mapping[str, int]) -> str:
     if counts.get(Verdict.FIX):
         lines.append("fix      the command that labels the job, once more, labels anew what was corrected")
     return "\n".join([*lines, f"rounds   python -m pipeline.rounds output={shlex.quote(str(storage))}"])
+
+
+def _of_another_job(arguments: ReviewArguments, queue: Mapping[Key, bool], video_ids: Sequence[str]) -> str:
+    video_id, object_id = next(iter(queue))
+    return (
+        f"queue={redact_uri(str(arguments.queue))}: none of its {counted(len(queue), 'track')} is in "
+        f"output={redact_uri(arguments.output)}: the first is object {object_id} of {video_id!r}, and the output has "
+        f"{', '.join(map(repr, video_ids[:3]))}{', …' if len(video_ids) > 3 else ''}; give the queue of this output"
+    )
 
 
 def _queue(arguments: ReviewArguments) -> dict[Key, bool] | None:

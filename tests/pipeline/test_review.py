@@ -84,6 +84,15 @@ def test_a_file_that_is_no_queue_is_refused(
     assert f"is no queue as python -m pipeline.queue … to= writes it: {why}" in capsys.readouterr().err
 
 
+def test_a_queue_of_another_output_is_refused(job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"video_id": ["elsewhere"], "object_id": [4], "is_audit": [False]}
+    pq.write_table(pa.table(rows), tmp_path / "queue.parquet")
+    assert door([f"output={job}", "port=0", f"queue={tmp_path}/queue.parquet"]) == 2
+    told = capsys.readouterr()
+    assert f"none of its 1 track is in output={job}: the first is object 4 of 'elsewhere'" in told.err
+    assert told.out == ""
+
+
 def test_a_port_that_is_taken_is_told_with_the_way_out(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
