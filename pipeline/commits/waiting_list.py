@@ -46,7 +46,7 @@ def read_waiting(storage: JobStorage) -> WaitingList:
         rows = pq.read_table(io.BytesIO(storage.read(WAITING)), columns=["video_id", "since"])
         seconds = rows["since"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
         return WaitingList(rows["video_id"].combine_chunks().cast(pa.large_string()), np.asarray(seconds, np.int64))
-    except (FileNotFoundError, pa.ArrowException, KeyError):
+    except (OSError, pa.ArrowException, KeyError):  # Arrow says of damaged bytes one or the other
         return NOBODY
 
 

@@ -33,7 +33,7 @@ def read_queue(place: str, storage_options: StorageOptions | None, *columns: str
         rows = pa.table({column: _as_written(column, read[column]) for column in columns})
     except FileNotFoundError as error:
         raise ConfigError(f"queue={name}: there is no such file; python -m pipeline.queue … to= writes one") from error
-    except (pa.ArrowException, KeyError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise ConfigError(
             f"queue={name} is no queue as python -m pipeline.queue … to= writes it: {one_line(str(error))}"
         ) from error

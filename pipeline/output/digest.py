@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError
+from pipeline.errors import NewerVersion, StorageError
 from pipeline.output.layout import DIGESTS, new_digest
 from pipeline.output.schema import SCHEMA_VERSION, TABLES, with_columns_of_today
 from pipeline.records import Segment
@@ -88,7 +88,10 @@ def read_digests(storage: JobStorage, table: str, segments: Collection[str]) -> 
     for path, data in zip(paths, storage.read_existing(paths), strict=True):
         if data is None:
             continue  # a compaction has replaced it
-        rows = _of_segments(_read(data, f"{storage}/{path}"), wanted)
+        whole = _read(data, f"{storage}/{path}")
+        if whole is None:
+            continue
+        rows = _of_segments(whole, wanted)
         wanted.difference_update(pc.unique(rows[_SEGMENT]).to_pylist())
         parts.append(with_columns_of_today(rows, TABLES[table]))
     return pa.concat_tables(parts), set(segments) - wanted
@@ -102,6 +105,9 @@ def clean_digests(storage: JobStorage, segments: Collection[str]) -> None:
             if data is None:
                 continue
             rows = _read(data, f"{storage}/{stored.path}")
+            if rows is None:
+                storage.delete([stored.path])
+                continue
             kept = _of_segments(rows, segments)
             if kept.num_rows < rows.num_rows:
                 if kept.num_rows:
@@ -111,14 +117,22 @@ def clean_digests(storage: JobStorage, segments: Collection[str]) -> None:
 
 def _write(storage: JobStorage, table: str, rows: pa.Table) -> None:
     sink = io.BytesIO()
-    pq.write_table(rows.replace_schema_metadata({_VERSION: str(SCHEMA_VERSION)}), sink, compression="zstd")
+    rows = rows.replace_schema_metadata({_VERSION: str(SCHEMA_VERSION)})
+    pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
     storage.replace(new_digest(table), sink.getvalue())
 
 
-def _read(data: bytes, name: str) -> pa.Table:
-    with pq.ParquetFile(pa.BufferReader(data)) as parquet:
-        check_version(name, int(parquet.schema_arrow.metadata[_VERSION]), SCHEMA_VERSION)
-        return parquet.read()
+def _read(data: bytes, name: str) -> pa.Table | None:
+    """The rows of a digest; None if it is damaged: it is only a shortcut."""
+    try:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as parquet:
+            check_version(name, int((parquet.schema_arrow.metadata or {})[_VERSION]), SCHEMA_VERSION)
+            return parquet.read()
+    except NewerVersion:
+        raise
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        _log.warning("%s is damaged, and the segments are read themselves: %s", name, error)
+        return None
 
 
 def _decoded(data: bytes) -> pa.Table:

@@ -114,7 +114,7 @@ class SessionStore:
             state = self._storage.read(f"{self._folder}/{document.state}")
             parts = [self._storage.read(f"{self._folder}/{name}") for name in document.parts]
             rows = [batch for part in parts for batch in _decode(part)]
-        except (FileNotFoundError, ValueError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:  # Arrow says of damaged bytes one or the other
             self._warn_that_it_does_not_fit(error)
             self.forget()
             return None

@@ -6,6 +6,7 @@ What a digest lacks is read from them, so that it may be missing or old.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import Any
 
@@ -16,6 +17,8 @@ from pipeline.output.layout import DIGESTS, new_digest
 from pipeline.output.schema import with_columns_of_today
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
+
+_log = logging.getLogger(__name__)
 
 _PATH = "_path"
 Rows = list[dict[str, Any]]
@@ -33,13 +36,17 @@ def read_digests(
     for data in storage.read_existing(digests):
         if data is None:
             continue  # a newer one has taken its place
-        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-            if (file.schema_arrow.metadata or {}).get(_version_key(name)) != str(version).encode():
-                continue
-            table = file.read(use_threads=False)
+        try:
+            with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+                if (file.schema_arrow.metadata or {}).get(_version_key(name)) != str(version).encode():
+                    continue
+                table = file.read(use_threads=False)
+            paths_read, rows = table[_PATH].to_pylist(), with_columns_of_today(table, schema).to_pylist()
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            _log.warning("a digest of %s is damaged, and all their files are read: %s", name, error)
+            continue
         of_digest: dict[str, Rows] = {}
-        rows = with_columns_of_today(table, schema).to_pylist()
-        for path, row in zip(table[_PATH].to_pylist(), rows, strict=True):
+        for path, row in zip(paths_read, rows, strict=True):
             of_digest.setdefault(path, []).append(row)
         found |= {path: of_file for path, of_file in of_digest.items() if path in paths}
     return found

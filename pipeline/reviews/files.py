@@ -166,6 +166,6 @@ class ReviewTable:
             rows = [dict.fromkeys(self.schema.names) | row for row in table.select(columns).cast(kept).to_pylist()]
             for row in rows:
                 self.check(row)
-        except (pa.ArrowException, KeyError, ValueError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise InputError(f"{name} is no table of {self.name}: {error}") from error
         return rows

@@ -128,7 +128,7 @@ def read_handout(storage: JobStorage, handout: str) -> Handout:
         check_version(f"{storage}/{path}", document["version"], _VERSION)
         rows = file.read(columns=[name for name in HANDOUTS.names if name in file.schema_arrow.names]).to_pylist()
         return Handout(handout, document["format"], document["is_whole"], _videos(rows))
-    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{storage}/{path} is none of maskmill's: {error}") from error
 
 

@@ -38,7 +38,7 @@ def drop_others(storage: JobStorage, is_kept: Callable[[str], bool]) -> int:
             with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
                 rows = file.read(use_threads=False)
             kept = pa.array([is_kept(video_id) for video_id in rows["video_id"].to_pylist()], pa.bool_())
-        except (pa.ArrowException, KeyError, ValueError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise InputError(f"{storage}/{path} is no table of reviews: {error}") from error
         if kept.true_count < len(kept):
             num_dropped += len(kept) - kept.true_count

@@ -37,6 +37,10 @@ def test_when_nobody_waits_nothing_is_kept(disk_storage: JobStorage) -> None:
 
 
 def test_a_list_that_cannot_be_read_costs_the_order_only(disk_storage: JobStorage) -> None:
+    keep(disk_storage, a=3)
+    data = disk_storage.read("_waiting.parquet")
+    disk_storage.replace("_waiting.parquet", data[:4] + b"\xff" * 8 + data[12:])
+    assert since(disk_storage, "a") == [0]
     disk_storage.replace("_waiting.parquet", b"PAR1 and then nothing")
     assert since(disk_storage, "a") == [0]
 

@@ -129,3 +129,17 @@ def test_rows_of_a_large_segment_are_not_reported() -> None:
     large = {"videos": video.video, "tracks": video.tracks.take([0] * 5_000)}
     assert digest_of("s", small).keys() == set(digest.DIGESTED)
     assert digest_of("s", large) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [12, -20])
+def test_a_damaged_digest_is_passed_over_and_goes(storage: QuickStorage, segments: list[Segment], place: int) -> None:
+    expected = tables.open(storage.uri).tracks()
+    for stored in storage.listing(DIGESTS):
+        data = storage.read(stored.path)
+        storage.replace(stored.path, data[:place] + b"\xff" * 8 + data[place + 8 :])
+    for table in digest.DIGESTED:
+        assert read_digests(storage, table, names_of(segments))[1] == set()
+    assert tables.open(storage.uri).tracks().equals(expected)
+    digest.clean_digests(storage, names_of(segments))
+    assert storage.listing(DIGESTS) == []

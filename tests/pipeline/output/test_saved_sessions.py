@@ -156,6 +156,16 @@ def test_it_is_due_after_frames_or_seconds_or_when_asked(disk_storage: JobStorag
     assert one.is_due(12)
 
 
+@pytest.mark.parametrize("num_bytes", [10, 1500, -500])
+def test_rows_that_were_cut_off_mean_starting_anew(disk_storage: JobStorage, num_bytes: int) -> None:
+    """Arrow calls it invalid, or an error of the system, by where they are cut."""
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
+    (path,) = Path(disk_storage.uri).rglob("*.arrow")
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    assert checkpoint(disk_storage).load() is None
+    assert disk_storage.tree("_sessions") == []
+
+
 @pytest.mark.parametrize("damage", ["latest.json", ".arrow", ".safetensors"])
 def test_damaged_or_missing_parts_mean_starting_anew(disk_storage: JobStorage, damage: str) -> None:
     checkpoint(disk_storage).save(b"state", rows(0, 3), 3)

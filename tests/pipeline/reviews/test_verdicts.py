@@ -97,6 +97,14 @@ def test_a_file_that_is_no_table_of_verdicts_is_named(disk_storage: JobStorage) 
         read_verdicts(disk_storage)
 
 
+def test_a_damaged_file_of_verdicts_is_named(disk_storage: JobStorage) -> None:
+    path = write_verdicts(disk_storage, [said("fix")])
+    data = disk_storage.read(path)
+    disk_storage.replace(path, data[:4] + b"\xff" * 8 + data[12:])
+    with pytest.raises(InputError, match=f"{path} is no table of verdicts"):
+        read_verdicts(disk_storage)
+
+
 def test_a_file_of_a_newer_program_is_refused(disk_storage: JobStorage) -> None:
     folder = Path(disk_storage.uri) / "reviews"
     folder.mkdir(parents=True)
