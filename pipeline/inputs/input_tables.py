@@ -174,6 +174,12 @@ class InputTables:
 
 def _check_places(table: ParquetShards, *, with_prompts: bool) -> None:
     """Raises `InputError` if no file of the table says where videos are. `with_prompts`: it is that of the prompts."""
+    if not with_prompts and "object_id" in table.table_columns and not {"uri", "bytes"} & table.column_names:
+        raise InputError(
+            f"{table.key}: {redact_uri(table.files[0])} is a table of prompts, as its column object_id says. A folder "
+            f"with a Parquet file is one of tables: name the table of videos itself, or its files by a glob, as in "
+            f"'{table.key}=…/*.mp4'"
+        )
     if {"uri", "bytes"} & table.column_names or table.has_anywhere("uri"):
         return
     columns = table.first_columns

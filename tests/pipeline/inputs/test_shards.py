@@ -229,6 +229,22 @@ def test_prompts_need_a_place_and_something_to_say(tmp_path: Path) -> None:
             InputTables(None, str(tmp_path / f"{name}.parquet"))
 
 
+def test_a_table_of_prompts_among_the_tables_of_videos_is_told_with_what_to_name(tmp_path: Path) -> None:
+    """Its rows were taken for videos, each of which stood in several rows."""
+    prompts = write(tmp_path / "prompts.parquet", PROMPTS)
+    write(tmp_path / "in" / "prompts.parquet", PROMPTS)
+    write(tmp_path / "in" / "videos.parquet", {"video_id": ["a"], "uri": ["a.mp4"]})
+    (tmp_path / "in" / "a.mp4").touch()
+    with pytest.raises(InputError) as told:
+        InputTables(str(tmp_path / "in"), str(prompts))
+    assert f"videos: {tmp_path}/in/prompts.parquet is a table of prompts, as its column object_id" in str(told.value)
+    assert "name the table of videos itself, or its files by a glob, as in 'videos=…/*.mp4'" in str(told.value)
+    assert InputTables(f"{tmp_path}/in/*.mp4", str(prompts)).videos.key == "videos"
+    assert (
+        InputTables(str(tmp_path / "in"), f"{tmp_path}/in/prompts.parquet").videos.files[0].endswith("videos.parquet")
+    )
+
+
 SIDES = {name: [1.0] for name in ("x0", "y0", "x1", "y1")}
 
 
