@@ -17,6 +17,7 @@ from pipeline.output.segment_document import SegmentFields, lists_of, outcomes_o
 from pipeline.output.segments import PUT_BACK
 from pipeline.records import Segment
 from pipeline.storage.documents import Document
+from pipeline.text import one_line
 
 _SHOWN_LETTERS = 200
 
@@ -132,7 +133,7 @@ class EntryDocument(Document):
         except NewerVersion:
             raise
         except ValueError as error:
-            reason = " ".join(str(error).split())[:_SHOWN_LETTERS].rstrip(".")
+            reason = one_line(" ".join(str(error).split()).rstrip("."), _SHOWN_LETTERS)
             raise StorageError(f"{name} is no entry of a log ({reason}): {PUT_BACK}", transient=False) from error
 
 

@@ -23,6 +23,7 @@ from pipeline.arrays import Int64Array
 from pipeline.commits.finished_columns import Columns, Parts
 from pipeline.errors import NewerVersion, StorageError
 from pipeline.records import Status
+from pipeline.text import one_line
 
 ROWS_OF_A_GROUP = 1 << 16
 _SHOWN_LETTERS = 200
@@ -38,7 +39,7 @@ def damage_told(name: str) -> Iterator[None]:
     except NewerVersion:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:_SHOWN_LETTERS].rstrip(".")
+        reason = one_line(" ".join(str(error).split()).rstrip("."), _SHOWN_LETTERS)
         raise StorageError(
             f"{name} is damaged ({reason}): put it back, as from a backup or from an earlier version that the store "
             "keeps, or delete it. The entries of the log say the same, unless a run with prune=true has erased them",

@@ -15,12 +15,15 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import TableChanged
+from pipeline.errors import InputError, TableChanged
 from pipeline.records import RowSpan
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.ranges import BlockCache, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
+from pipeline.text import one_line
+
+_SHOWN_LETTERS = 200
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -96,12 +99,20 @@ class RowReader:
     def read(self, span: RowSpan, storage_options: StorageOptions | None = None) -> pa.Table:
         """The rows of a span, as `columns` makes them; a column that the file lacks is left out.
 
-        Raises `TableChanged` if the rows are gone, `StorageError` when storage is away.
+        Raises `TableChanged` if the rows are gone, `InputError` if they are damaged, and `StorageError` when storage is
+        away.
         """
         try:
             return Backoff().run(f"reading {redact_uri(span.file)}", lambda: self._read(span, storage_options))
         except (FileNotFoundError, pa.ArrowInvalid, IndexError) as error:
             raise TableChanged(span.file, redact(str(error))) from error
+        except OSError as error:
+            if type(error) is not OSError or error.errno is not None:
+                raise
+            # Arrow says so of bytes that it cannot decode.
+            reason = one_line(redact(" ".join(str(error).split())).rstrip("."), _SHOWN_LETTERS)
+            shown = redact_uri(span.file)
+            raise InputError(f"{shown} is damaged ({reason}): write it again, or copy it anew") from error
 
     def _read(self, span: RowSpan, storage_options: StorageOptions | None) -> pa.Table:
         filesystem, path = open_filesystem(span.file, storage_options)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model import MediaError
-from pipeline.errors import StorageError, TableChanged
+from pipeline.errors import InputError, StorageError, TableChanged
 from pipeline.records import RowSpan
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import tar_index
@@ -475,3 +475,14 @@ def test_every_kind_of_media_comes_from_s3(s3_server: S3Server) -> None:
         assert frames.length_up_to(16) == 3
     with pytest.raises(MediaError, match=NO_SUCH_FILE), open_media(item(f"{folder}/missing.mp4"), options):
         pass
+
+
+def test_a_damaged_table_of_videos_is_no_fault_of_maskmill(tmp_path: Path) -> None:
+    path = tmp_path / "videos.parquet"
+    pq.write_table(pa.table({"video_id": ["a"], "bytes": [b"video" * 1000]}), path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + b"\xff" * 8 + data[12:])
+    said = r"videos\.parquet is damaged \(.*\): write it again, or copy it anew"
+    with pytest.raises(InputError, match=said) as told, open_media(item(None, bytes_at=RowSpan(str(path), 0, 0, 1))):
+        pass
+    assert str(told.value).isprintable()
