@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -35,7 +37,7 @@ from pipeline.errors import (
     UnusableStore,
 )
 from pipeline.redact import redact
-from pipeline.text import complain, say, say_at_once, set_in
+from pipeline.text import complain, escaped, is_utf8, say, say_at_once, set_in, why_no_utf8
 
 
 class ExitCode(IntEnum):
@@ -112,6 +114,7 @@ def set_up_logging() -> None:
 
     A terminal that lacks a letter gets an escape for it, because a name in another alphabet must not end a command.
     """
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -121,6 +124,23 @@ def set_up_logging() -> None:
     log_to_terminal(logging.WARNING, "%(asctime)s %(levelname)s %(message)s")
     # torch quiets itself at the end of its import. A signal in the middle of that left statistics at the exit.
     logging.getLogger("torch").setLevel(logging.WARNING)
+
+
+def open_closed_streams() -> None:
+    """Send the standard streams that were closed by whoever started this program nowhere, as `2>&-` of a shell does.
+
+    Python has no `sys.stderr` then. The next file that is opened would get the number of the closed stream, so that
+    what a library or a process of ours says on its standard error would stand in the middle of a table.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # until the end
+
+
+_STANDARD_ERROR = 2
 
 
 OWN_LOGGERS = ("pipeline", "model")
@@ -192,6 +212,7 @@ def describe_arguments(kind: type[Group]) -> str:
 def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
     """The arguments of a command. `--a-b` is `a_b=true`. Raises `ConfigError` naming the key and what is allowed."""
     names = {field.alias or name for name, field in kind.model_fields.items() if field.default is False}
+    check_letters(words)
     flags = {f"--{name.replace('_', '-')}": name for name in names}
     pairs = [f"{flags[word]}=true" if word in flags else word for word in words]
     for place, word in enumerate(pairs):
@@ -225,6 +246,14 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
             unknown = f"; {strange[0]}= is no key of this command" if strange else ""
             raise ConfigError(f"{key}= is missing: give {told[:1].lower()}{told[1:]}{unknown}")
     return checked(kind, values)
+
+
+def check_letters(words: Sequence[str]) -> None:
+    """Raises `ConfigError` for a word with bytes that are no UTF-8: tables, `job.json` and stores could not name it."""
+    for word in words:
+        if not is_utf8(word):
+            key = word.partition("=")[0]  # the value may be a secret
+            raise ConfigError(f"{escaped(key)}=… {why_no_utf8()}")
 
 
 def _is_as_typed(word: str, letter_by_letter: Collection[str], options: tuple[str, ...]) -> bool:

@@ -20,7 +20,15 @@ from pipeline.check.estimate import Experience, Volume
 from pipeline.check.forecast import Forecast, Prices, forecast
 from pipeline.check.look import Looked, look
 from pipeline.check.probe import chosen, probe
-from pipeline.command import ExitCode, describe_arguments, ended_by_signals, explain, parse, set_up_logging
+from pipeline.command import (
+    ExitCode,
+    check_letters,
+    describe_arguments,
+    ended_by_signals,
+    explain,
+    parse,
+    set_up_logging,
+)
 from pipeline.config.compose import job_config, split_job
 from pipeline.config.fields import keys
 from pipeline.config.job_config import JobConfig
@@ -317,6 +325,7 @@ def door(words: Sequence[str] | None = None) -> int:
 
 
 def _planned(words: Sequence[str]) -> _Planned:
+    check_letters(words)
     own_keys = {key.path for key in keys(PlanArguments)}
     own = [word for word in words if word.partition("=")[0] in own_keys]
     run_keys = {key.path for key in keys(JobConfig)}

@@ -145,6 +145,27 @@ def printable(text: str, stream: TextIO) -> str:
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can write a text. It cannot write a name on disk that has letters of an older encoding.
+
+    Python reads each byte of such a name that is no UTF-8 as a letter that no encoding has (PEP 383).
+    """
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def why_no_utf8() -> str:
+    """What is wrong with a name that `is_utf8` refuses, and what to do: it has other bytes, or Python misread it."""
+    if sys.getfilesystemencoding() == "utf-8":
+        return "has bytes that are no UTF-8, and tables take no others: rename the file or folder"
+    return f"is read as {sys.getfilesystemencoding()} here, and has letters beyond it: set PYTHONUTF8=1"
+
+
 def escaped(text: str) -> str:
     """A text in one printable line: line feeds, escapes of terminals and other control characters are written out.
 

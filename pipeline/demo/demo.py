@@ -27,6 +27,7 @@ from pipeline.inputs.write import write_file
 from pipeline.masks.iou import MaskScores, mean_iou, score_masks
 from pipeline.masks.overlay import draw_masks, outline
 from pipeline.notebook.contact_sheet import Strip, Tile, contact_sheet
+from pipeline.storage.destinations import check_writable
 from pipeline.text import say
 from pipeline.video.encode import encode_mp4
 
@@ -54,6 +55,7 @@ def run(config: JobConfig) -> int:
             raise ConfigError(
                 f"the demo draws its own clips: leave out {key}=, or leave out demo.… and take conf=label"
             )
+    check_writable(config.output, "output")
     scenes = demo_scenes((config.demo.height, config.demo.width), config.demo.num_frames)
     clips = [draw(scene) for scene in scenes]
     prompts = [row for clip in clips for row in seed_prompts(clip, PROMPT_KINDS[clip.name])]

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, StorageError
 from pipeline.records import Weights
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import http_status
-from pipeline.storage.on_disk import is_there
+from pipeline.storage.on_disk import is_file, is_there
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path
 from pipeline.worker.weights_identity import content_hash, listing_identity
@@ -87,7 +87,7 @@ def _hub_commit(repository: str, revision: str | None, backoff: Backoff, hub: Hu
 
     asked = hub or huggingface_hub.HfApi()
     cached = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")
-    is_asked_once = constants.HF_HUB_OFFLINE or cached.is_file()
+    is_asked_once = constants.HF_HUB_OFFLINE or is_file(cached)
 
     def commit() -> str:
         seconds = hub_answer_seconds(is_cached=is_asked_once)
@@ -106,7 +106,7 @@ def _hub_commit(repository: str, revision: str | None, backoff: Backoff, hub: Hu
         raise
     except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
         reason = (str(error) or type(error).__name__).splitlines()[0]
-    if cached.is_file():
+    if is_file(cached):
         return cached.read_text().strip()
     raise ConfigError(
         f"model.checkpoint={repository}: neither the Hub nor its cache on this machine has it ({redact(reason)}); "

@@ -17,7 +17,7 @@ from pipeline.inputs.file_rules import FileRules, written_beside
 from pipeline.inputs.packed_columns import PackedTexts, TextPacker, packed
 from pipeline.storage.file_versions import changed_on_disk
 from pipeline.storage.listing import ListedFile
-from pipeline.text import counted
+from pipeline.text import counted, is_utf8, why_no_utf8
 
 _AT_A_TIME = 1 << 16
 _NUM_EXAMPLES = 3
@@ -112,6 +112,7 @@ class FileSorter:
         self._young_folders: set[str] = set()
         self._temporary: dict[str, str] = {}  # names of temporary files, by the tail that will be a video
         self._nameless: list[str] = []
+        self._no_utf8: list[str] = []
         self._num_single = 0
 
     def add(self, one: ListedFile) -> None:
@@ -133,7 +134,7 @@ class FileSorter:
                     self._young_folders.add(folder)
         elif (meant := written_beside(tail)) is not None:
             changed = changed_on_disk(one.name) if one.changed_at is None else one.changed_at
-            if self._rules.is_at_work(changed) and not self._is_before_begin(one.name):
+            if is_utf8(tail) and self._rules.is_at_work(changed) and not self._is_before_begin(one.name):
                 self._temporary[meant] = tail
 
     def _keep(self, tail: str, one: ListedFile) -> None:
@@ -152,6 +153,9 @@ class FileSorter:
         return self._rules.kept is not None and name <= self._rules.kept.start_after
 
     def _id_of(self, path: str, stem: str) -> str | None:
+        if not is_utf8(path):
+            self._no_utf8.append(path)
+            return None
         video_id = self._rules.video_id(path, stem)
         if not video_id:
             self._nameless.append(path)
@@ -216,6 +220,11 @@ class FileSorter:
         """The paths below the folder in which `input.video_id_from=` finds no id, sorted."""
         return sorted(self._nameless)
 
+    @property
+    def no_utf8(self) -> list[str]:
+        """The paths below the folder that no table can name, because they have bytes that are no UTF-8, sorted."""
+        return sorted(self._no_utf8)
+
     def warnings(self) -> list[str]:
         """What is odd about the files, for the user. After `finish`."""
         num_frames = sum(self._images[folder] for folder in self._folders_of_frames())
@@ -233,5 +242,11 @@ class FileSorter:
             found.append(
                 f"videos: {counted(len(self._nameless), 'video')} left out, because input.video_id_from finds no id "
                 f"in the path; examples: {examples}"
+            )
+        if self._no_utf8:
+            examples = ", ".join(map(repr, self.no_utf8[:_NUM_EXAMPLES]))
+            found.append(
+                f"videos: {counted(len(self._no_utf8), 'video')} left out: each name {why_no_utf8()}; "
+                f"examples: {examples}"
             )
         return found

@@ -232,7 +232,12 @@ def _open_files(filesystem: Any, root: str, paths: Sequence[str], ask: Asked, be
 
 
 def _check_ids(sorter: FileSorter, rules: FileRules) -> None:
-    """Raises `InputError` if videos are there, and `input.video_id_from=` finds an id in the path of none of them."""
+    """Raises `InputError` if videos are there, and none of them has an id.
+
+    `input.video_id_from=` finds none in their paths, or these are no UTF-8.
+    """
+    if sorter.no_utf8:
+        raise InputError(sorter.warnings()[-1])
     if sorter.nameless and rules.id_pattern is not None:
         examples = ", ".join(map(repr, sorter.nameless[:_NUM_EXAMPLES]))
         raise InputError(

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline import compact, run, status
+from pipeline import compact, plan, run, status
 from pipeline.command import OWN_LOGGERS, ExitCode, JobArguments, main, parse, set_up_logging
 from pipeline.compact import CompactArguments
 from pipeline.config.compose import job_config
@@ -226,3 +227,41 @@ def test_a_signal_before_anything_is_labeled_ends_a_job_so_too(
 
 def test_keys_with_numbers_that_are_no_options_of_a_store_stay_numbers() -> None:
     assert parse(Selection, ["splits.train=0.9", "splits.val=0.1"]).splits == {"train": 0.9, "val": 0.1}
+
+
+@pytest.mark.parametrize("command", [run.main, plan.door, status_main])
+def test_a_place_that_is_no_utf8_is_refused_in_one_line(
+    command: Callable[[list[str]], int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended each command that writes JSON or Arrow by a UnicodeEncodeError."""
+    monkeypatch.chdir(tmp_path)
+    word = os.fsdecode(b"output=caf\xe9")
+    assert command(["videos=a", word] if command is not status_main else [word]) == 2
+    assert "output=… has bytes that are no UTF-8, and tables take no others: rename" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    assert command(["videos=a", word] if command is not status_main else [word]) == 2
+    assert "output=… is read as ascii here, and has letters beyond it: set PYTHONUTF8=1" in capsys.readouterr().err
+
+
+_CLOSED = """
+import sys
+from pipeline.command import set_up_logging
+from pipeline.text import ProgressLine, complain, say
+set_up_logging()
+with open(sys.argv[1], "w") as table:
+    say("a line")
+    complain("a word")
+    ProgressLine(2, "video").close()
+    table.write(f"{table.fileno() > 2} {sys.stdin.read()!r}")
+"""
+
+
+@pytest.mark.slow
+def test_a_command_whose_standard_streams_are_closed_runs(tmp_path: Path) -> None:
+    """It ended without a word, by an AttributeError of None, or wrote its messages into its own files."""
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", _CLOSED, str(tmp_path / "table")]
+    assert subprocess.run(shell, check=False).returncode == 0
+    assert (tmp_path / "table").read_text() == "True ''"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -135,3 +136,14 @@ def test_the_demo_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     """An empty `output=` is a variable that is not set."""
     assert main(["conf=demo", "output="]) == 2
     assert "the demo needs output=" in capsys.readouterr().err
+
+
+def test_a_demo_where_this_user_may_not_write_is_told_before_it_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make demo` in a clone of another user, or on a disk that is mounted to be read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert main(["conf=demo"]) == 2
+    assert f"output=maskmill-demo: this user may not write to {tmp_path}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

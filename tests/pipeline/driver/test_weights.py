@@ -211,6 +211,21 @@ def test_without_a_network_the_cache_says_which_commit_a_hub_id_means(
     assert resolve_weights(asked, None, hub=HubOutOfReach()).identity == "d" * 40, "at once, however patient"
 
 
+def test_a_cache_of_the_hub_that_this_user_may_not_enter_is_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`HF_HOME` of another user; a file in the place of a folder is looked at in vain too, by whichever user."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(StorageError, match=r"Name or service not known"):
+        resolve_weights(config("model=tiny"), None, IMPATIENT, hub=HubOutOfReach())
+    refused = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: (_ for _ in ()).throw(refused))
+    with pytest.raises(StorageError, match=r"Name or service not known"):
+        resolve_weights(config("model=tiny"), None, IMPATIENT, hub=HubOutOfReach())
+
+
 def test_a_hub_that_gives_no_answer_is_given_up_soon_however_patient_a_job_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -412,3 +412,26 @@ def test_one_file_of_prompts_needs_ids(tmp_path: Path) -> None:
     beside(folder, "a.prompts.parquet")
     with pytest.raises(InputError, match="has no column video_id"):
         InputTables(str(folder), str(folder / "a.prompts.parquet"))
+
+
+OLD_LETTERS = os.fsdecode(b"caf\xe9")
+"""A name in Latin-1, as of an old disk or archive: no UTF-8."""
+
+
+def test_files_whose_names_are_no_utf8_are_left_out_with_a_word(tmp_path: Path) -> None:
+    """They ended the job by a UnicodeEncodeError, of Arrow."""
+    names = (f"{OLD_LETTERS}.mp4", f"{OLD_LETTERS}/a.mp4", f"{OLD_LETTERS}.mp4.part", f"x/{OLD_LETTERS}.jpg", "x/1.jpg")
+    touch(tmp_path, "cup.mp4", *names, f"frames {OLD_LETTERS}/1.jpg")
+    videos = find_videos(str(tmp_path))
+    assert videos is not None
+    assert found(tmp_path).keys() == {"cup", "x"}, "frames are not named by tables"
+    assert [warning.partition(":")[2] for warning in videos.warnings] == [
+        " 3 videos left out: each name has bytes that are no UTF-8, and tables take no others: rename the file or "
+        "folder; examples: 'caf\\udce9.mp4', 'caf\\udce9/a.mp4', 'frames caf\\udce9'"
+    ]
+
+
+def test_a_folder_in_which_no_name_is_utf8_says_so(tmp_path: Path) -> None:
+    touch(tmp_path, f"{OLD_LETTERS}.mp4")
+    with pytest.raises(InputError, match="1 video left out: each name has bytes that are no UTF-8"):
+        find_videos(str(tmp_path))
