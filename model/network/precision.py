@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.network.processor import warn_of_emulation
 from model.network.sam2 import Sam2
 
 _PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -36,6 +37,7 @@ def autocast_model(model: Sam2, dtype: torch.dtype = torch.bfloat16) -> Sam2:
     """
     if model.dtype != torch.float32:
         raise ValueError(f"autocast needs a model that was loaded in float32, this one is in {model.dtype}")
+    warn_of_emulation(model.device, dtype)
     for module in model.modules():
         if isinstance(module, _PRODUCTS):
             module.to(dtype)

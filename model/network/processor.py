@@ -57,7 +57,8 @@ def warn_of_emulation(device: torch.device | str, dtype: torch.dtype) -> None:
     if dtype == torch.bfloat16 and emulates_bfloat16(device):
         warnings.warn(
             "bfloat16 was asked for on a CPU that has no instructions for it: products are computed in float32 and "
-            "rounded to bfloat16, which is slower than float32 and less exact; give dtype=torch.float32",
+            "rounded to bfloat16, which is slower than float32 and less exact; give dtype=torch.float32, without "
+            "autocast",
             stacklevel=3,
         )
 

@@ -18,6 +18,7 @@ import torch
 
 from model.network import processor as module
 from model.network.kernels import Blocks, blocks_on
+from model.network.precision import autocast_model
 from model.network.processor import Instructions, Processor, processor
 from model.weights.checkpoint import load_model
 
@@ -113,6 +114,8 @@ def test_whoever_asks_for_bfloat16_on_a_cpu_without_it_is_warned(monkeypatch: py
     monkeypatch.setattr(module, "processor", lambda: Processor("avx2", is_intel=True))
     with pytest.warns(UserWarning, match="no instructions for it.*dtype=torch.float32"):
         load_model("mini", dtype=torch.bfloat16)
+    with pytest.warns(UserWarning, match="no instructions for it.*without autocast"):
+        autocast_model(load_model("mini"))
     monkeypatch.setattr(module, "processor", lambda: Processor("avx512 with bfloat16", is_intel=True))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
