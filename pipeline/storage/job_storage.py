@@ -31,7 +31,7 @@ from pipeline.storage.faults import has_expired, is_from_storage, is_refused_cre
 from pipeline.storage.on_disk import is_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import Place, safe_stores, scheme_of
-from pipeline.storage.uris import open_filesystem
+from pipeline.storage.uris import forget_sessions, open_filesystem
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -360,7 +360,7 @@ class JobStorage:
 
     def _reopen(self) -> None:
         """Forget the session with the store, so that the next request reads the credentials anew."""
-        type(self._filesystem).clear_instance_cache()
+        forget_sessions(self._filesystem)
         self._opened = None
 
     @property

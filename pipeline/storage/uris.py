@@ -108,6 +108,11 @@ def open_filesystem(
     return filesystem, str(path)
 
 
+def forget_sessions(filesystem: fsspec.AbstractFileSystem) -> None:
+    """Have the next `open_filesystem` of a store of this kind read the credentials anew, because these have expired."""
+    type(filesystem).clear_instance_cache()
+
+
 def _open(uri: str, options: dict[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
     """As `url_to_fs`, which takes every `::` for a chain of file systems: it may as well stand in a name."""
     if scheme_of(uri).place is Place.DISK:

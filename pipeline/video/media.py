@@ -25,14 +25,14 @@ from pipeline.records import WorkItem
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.addresses import DEFAULT_RULES, AddressRules, RefusedAddress
 from pipeline.storage.checked import open_checked
-from pipeline.storage.faults import http_status, is_transient, problem_of_redirection, web_cause
+from pipeline.storage.faults import has_expired, http_status, is_transient, problem_of_redirection, web_cause
 from pipeline.storage.file_versions import FileVersion, version_of, version_on_disk
 from pipeline.storage.links import dangling_link, of_dangling_link
 from pipeline.storage.parquet import Columns, PlainColumns, RowReader
 from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import Member, files_in_folder, member_name, tar_index
-from pipeline.storage.uris import StorageOptions, is_local, local_path, split_tar_member
+from pipeline.storage.uris import StorageOptions, forget_sessions, is_local, local_path, split_tar_member
 
 _HEADER_BLOCK_BYTES = 64 << 10  # small, because the headers of a tar's members lie far apart
 
@@ -145,6 +145,7 @@ class _Storage:
         self.options = access.options
         self._rules = access.rules
         self.version: FileVersion | None = None
+        self._filesystem: Any = None
         self._told: dict[str, Mapping[str, Any]] = {}
         self._name = name
         self._spool = spool
@@ -172,7 +173,7 @@ class _Storage:
             paths = {path.name: path for path in folder.iterdir() if path.is_file() or path.is_symlink()}
             names = [name for name in image_names(list(paths)) if not paths[name].is_dir()]
             return {name: partial(_open_image, folder / name) for name in names}
-        filesystem, path = open_checked(uri, self.options, self._rules)
+        filesystem, path = self._open(uri)
         if not uri.endswith("/") and self._info(filesystem, path)["type"] != "directory":
             return None
         entries = self._call(filesystem.ls, path, detail=True)
@@ -212,7 +213,7 @@ class _Storage:
 
     def _remote(self, uri: str) -> tuple[int | None, Fetch]:
         """Size of a file and a reader of its ranges. A size of `None` means that the file must be downloaded."""
-        filesystem, path = open_checked(uri, self.options, self._rules)
+        filesystem, path = self._open(uri)
         if is_local(uri):
             self.version = version_on_disk(path)
             return Path(path).stat().st_size, partial(_read_range, Path(path))
@@ -231,13 +232,25 @@ class _Storage:
         return io.BytesIO(self._call(filesystem.cat_file, path))
 
     def _download(self, uri: str) -> Path:
-        filesystem, path = open_checked(uri, self.options, self._rules)
+        filesystem, path = self._open(uri)
         target = self._spool / "download"
         self._call(filesystem.get_file, path, str(target))
         return target
 
+    def _open(self, uri: str) -> tuple[Any, str]:
+        self._filesystem, path = open_checked(uri, self.options, self._rules)
+        return self._filesystem, path
+
     def _call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        return self._backoff.run(f"reading {self._name}", partial(function, *arguments, **keywords))
+        def attempt() -> Any:
+            try:
+                return function(*arguments, **keywords)
+            except Exception as error:
+                if has_expired(error) and self._filesystem is not None:
+                    forget_sessions(self._filesystem)  # this video is given back, and its next attempt has others
+                raise
+
+        return self._backoff.run(f"reading {self._name}", attempt)
 
 
 def _open_range(cache: BlockCache) -> io.BufferedReader:

@@ -15,12 +15,14 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ClientError
 
 from model import MediaError
 from pipeline.errors import InputError, StorageError, TableChanged
 from pipeline.records import RowSpan
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import tar_index
+from pipeline.storage.uris import open_filesystem
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
 from tests.support.faulty_store import FaultyStore, Request, faulty_store
@@ -486,3 +488,22 @@ def test_a_damaged_table_of_videos_is_no_fault_of_maskmill(tmp_path: Path) -> No
     with pytest.raises(InputError, match=said) as told, open_media(item(None, bytes_at=RowSpan(str(path), 0, 0, 1))):
         pass
     assert str(told.value).isprintable()
+
+
+def test_expired_credentials_of_videos_are_read_anew(faulty_store: type[FaultyStore]) -> None:
+    """Else each later video of the worker would be read with those that have expired, and be given back."""
+    filesystem, _ = open_filesystem("faulty://videos/a.mp4")
+    filesystem.pipe_file("/videos/a.mp4", b"video")
+    opened = open_media(item("faulty://videos/a.mp4"), backoff=Backoff(patience_seconds=0.0))
+
+    def before(request: Request) -> None:
+        if request[0] == "cat_file":
+            answer = {"Error": {"Code": "ExpiredToken", "Message": "The provided token has expired."}}
+            raise OSError("not understood") from ClientError(answer, "GetObject")  # type: ignore[arg-type]
+
+    with opened as media, media.files[0]() as file:
+        assert open_filesystem("faulty://videos/a.mp4")[0] is filesystem
+        faulty_store.before = staticmethod(before)
+        with pytest.raises(StorageError, match="expired"):
+            file.read()
+    assert open_filesystem("faulty://videos/a.mp4")[0] is not filesystem
