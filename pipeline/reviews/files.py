@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pipeline.output.layout import REVIEWS, is_review, new_review
 from pipeline.reviews.digests import Rows, read_digests, write_digest
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
+from pipeline.storage.uris import local_path
 from pipeline.text import one_line
 
 Row = Mapping[str, Any]
@@ -64,8 +66,13 @@ class ReviewTable:
         """Write rows as one new file and return its path below `output=`. Columns that a row lacks are null.
 
         Raises `ValueError` for a row that `check` refuses or that lacks what each must have, for other columns, for
-        values of another type and for times without a time zone; `StorageError` if the store does not take the file.
+        values of another type and for times without a time zone; `FileNotFoundError` where the output is a folder that
+        is not there; `StorageError` if the store does not take the file.
         """
+        if storage.is_local and not Path(local_path(storage.uri)).is_dir():
+            raise FileNotFoundError(
+                f"{storage} holds no job: there is no folder of that name; give the output= of a run"
+            )
         said = [dict(row) for row in rows]
         for row in said:
             self._check_names_and_times(row)

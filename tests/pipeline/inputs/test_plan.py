@@ -557,6 +557,7 @@ def test_what_reviewers_said_is_no_table_of_corrections(tmp_path: Path) -> None:
     """Videos that were labeled well failed by it, and lost their masks."""
     base = str(write(tmp_path / "prompts.parquet", prompts("a", uri=["a.mp4"])))
     at = {"reviewer": "ann", "reviewed_at": datetime(2026, 11, 30, tzinfo=UTC)}
+    (tmp_path / "job").mkdir()
     job = JobStorage(str(tmp_path / "job"))
     write_corrections(job, [at | {"video_id": "a", "object_id": 1, "frame_index": 3, "kind": "hidden"}])
     write_verdicts(job, [at | {"video_id": "a", "object_id": 1, "verdict": "fix"}])

@@ -80,6 +80,13 @@ def test_a_row_that_says_too_little_or_nonsense_is_refused(
     assert storage.listing("reviews") == []
 
 
+def test_what_is_said_of_a_folder_that_is_not_there_is_refused_and_makes_none(tmp_path: Path) -> None:
+    """A misspelled path took verdicts that nobody would ever read."""
+    with pytest.raises(FileNotFoundError, match="lables holds no job: there is no folder of that name"):
+        write_verdicts(JobStorage(str(tmp_path / "lables")), [said("fix")])
+    assert not (tmp_path / "lables").exists()
+
+
 def test_columns_of_tomorrow_are_ignored_and_those_of_yesterday_are_null(disk_storage: JobStorage) -> None:
     folder = Path(disk_storage.uri) / "reviews"
     folder.mkdir(parents=True)
