@@ -34,7 +34,7 @@ class AlignedFrames:
 
 
 def align_frames(predicted: VideoMasks, true: VideoMasks, match: FrameMatch, side: str) -> AlignedFrames:
-    """Pair annotated frames with labeled ones, by index, or by the nearest time within half a frame.
+    """Pair annotated frames with labeled ones, by index, or by the nearest time within half a frame of the film.
 
     `side` says in messages who has the annotated frames. Raises `InputError` where the truth or the output has no
     numbers of frames, or no times.
@@ -63,19 +63,23 @@ def _nearest(predicted: VideoMasks, true: VideoMasks, side: str) -> Int64Array:
     after = np.minimum(after, len(times) - 1)
     before = np.maximum(after - 1, 0)
     nearest = np.where(np.abs(times[before] - true.pts_T) <= np.abs(times[after] - true.pts_T), before, after)
-    tolerance = half_a_frame(times)
-    is_near = np.abs(times[nearest] - true.pts_T) <= tolerance
-    found = np.where(is_near, known[nearest], -1)
-    # Two annotated frames near to one labeled frame: the first of them has it.
-    _, first = np.unique(found, return_index=True)
-    is_first = np.zeros(len(found), np.bool_)
-    is_first[first] = True
-    return np.where(is_first, found, -1)
+    off = np.abs(times[nearest] - true.pts_T)
+    found = np.where(off <= half_a_frame(predicted), known[nearest], -1)
+    # Of several annotated frames near to one labeled frame the nearest one has it; of two as near, the first.
+    by_distance = np.lexsort((off, found))
+    is_nearest = np.zeros(len(found), np.bool_)
+    is_nearest[by_distance[np.unique(found[by_distance], return_index=True)[1]]] = True
+    return np.where(is_nearest, found, -1)
 
 
-def half_a_frame(times_T: Float64Array) -> float:
-    """Half of the smallest step between times; half a second where nothing tells. Two frames may have one time."""
-    steps = np.diff(np.sort(times_T[~np.isnan(times_T)]))
+def half_a_frame(video: VideoMasks) -> float:
+    """Half of the smallest time from one frame of the film to the next; half a second where nothing tells.
+
+    Labeled frames are several frames of the film apart where only each so many-th was labeled: their numbers say how
+    many. Two frames may have one time, and times of damaged files fall now and then.
+    """
+    known = np.flatnonzero(~np.isnan(video.pts_T))
+    steps = np.diff(video.pts_T[known]) / np.diff(video.frames_T[known])
     steps = steps[steps > 0]
     return float(steps.min()) / 2 if len(steps) else 0.5
 

@@ -87,9 +87,7 @@ def _num_other_times(a: VideoMasks, b: VideoMasks, frames: AlignedFrames) -> int
         side.pts_T[np.searchsorted(side.frames_T, numbers)]
         for side, numbers in ((a, frames.true_T), (b, frames.predicted_T))
     )
-    return int(
-        (np.abs(times_a - times_b) > half_a_frame(times_a)).sum()
-    )  # nan, of a frame without a time, is not above
+    return int((np.abs(times_a - times_b) > half_a_frame(a)).sum())  # nan, of a frame without a time, is not above
 
 
 def _row(a: VideoMasks, b: VideoMasks, frames: AlignedFrames, in_a: str | None, in_b: str | None) -> dict[str, Any]:
