@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.commits.entry import Entry, EntryKind, EntryNotes
+from pipeline.commits.entry import Entry, EntryNotes
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
 from pipeline.commits.rolled_up import ROWS_OF_A_GROUP, Rolled, damage_told
 from pipeline.commits.round_state import RoundState, review_hashes, review_table
@@ -120,8 +120,6 @@ class JobState(RoundState):
         """What the next entry is to tell readers of changes."""
         removed = [self.segments[name] for name in entry.remove if name in self.segments]
         rows = {table: sum(getattr(size, f"num_{table}") for size in removed) for table in TABLES}
-        if entry.kind is EntryKind.COMPACTION:
-            return EntryNotes(removed_rows=rows)
         added = (outcome.video_id for segment in entry.add for outcome in segment.outcomes)
         again = {name: self.tried[name].why or Reason.UNKNOWN for name in added if name in self.tried}
         return EntryNotes(again, rows)

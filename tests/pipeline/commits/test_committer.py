@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -206,6 +208,20 @@ def test_a_clean_end_leaves_only_files_that_count(storage: JobStorage, tmp_path:
     entries = log.state.next_entry
     assert keeper.sweep() == 0
     assert log.state.next_entry == entries, "nothing to do writes nothing"
+
+
+def test_a_clean_end_deletes_what_killed_writers_left_aside_long_ago_and_a_prune_all_that_they_left(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    _, keeper = driver(disk_storage, tmp_path)
+    for name, age_seconds in (("old", 7200), ("at work", 0)):
+        disk_storage.replace(f"_tmp/{name}", b"rows of a video")
+        written_at = time.time() - age_seconds
+        os.utime(Path(disk_storage.uri, "_tmp", name), (written_at, written_at))
+    keeper.sweep()
+    assert [stored.path for stored in disk_storage.listing("_tmp")] == ["_tmp/at work"]
+    keeper.erase(lambda _video_id: True)
+    assert disk_storage.listing("_tmp") == [], "it may hold rows of a video that was pruned"
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -92,8 +92,11 @@ def test_all_of_them_are_what_they_were(rolled: bytes) -> None:
     assert again.ids().to_pylist() == sorted(EXPECTED)
 
 
-def test_videos_that_leave_or_change_before_all_are_decoded_stay_so_afterwards(rolled: bytes) -> None:
+@pytest.mark.parametrize("are_decoded", [False, True])
+def test_videos_that_leave_or_change_before_or_after_all_are_decoded_stay_so(rolled: bytes, are_decoded: bool) -> None:
     videos = JobState.from_parquet(rolled).finished
+    if are_decoded:
+        assert len(videos.ids()) == NUM
     videos.discard("v0001")
     videos.discard("v0001")
     videos.put("v0007", FinishedVideo(Status.OK, "changed", "s0"))

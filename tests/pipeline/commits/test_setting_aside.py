@@ -333,8 +333,10 @@ def test_copies_of_former_rows_and_labels_of_the_round_before_are_not_adopted(jo
     publish(storage, tmp_path, corrected("a"), worker="driver", epoch=1)
     publish(storage, tmp_path, corrected("a"), worker="compactor", epoch=1)
     publish(storage, tmp_path, corrected("b"), labeled("e"), worker="w0", epoch=0)
-    assert adopted(storage, tmp_path) == ["e"]
-    assert frames(storage) == dict.fromkeys("abcde", OLD)
+    publish(storage, tmp_path, corrected("c"), labeled("f"), worker="w0", epoch=0)
+    publish(storage, tmp_path, corrected("c"), worker="w0", epoch=1)
+    assert adopted(storage, tmp_path) == ["c", "e", "f"], "labels that come too early do not hide the right ones"
+    assert frames(storage) == dict.fromkeys("abdef", OLD) | {"c": NEW}
 
 
 @pytest.mark.slow
@@ -452,3 +454,27 @@ def test_what_an_earlier_program_took_from_under_the_videos_is_set_aside_anew(jo
     assert log.state.set_aside() == set("abc")
     assert [kept_rows(storage, log.state.formers[name], name, tmp_path) for name in "abc"] == [2 * OLD] * 3
     assert frames(storage) == dict.fromkeys("abcd", OLD)
+
+
+def test_videos_that_are_not_ok_or_not_finished_are_not_set_aside(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    keeper.commit([publish(storage, tmp_path, labeled("failed", status=Status.FAILED), labeled("e"))])
+    number, segments = log.state.next_entry, set(log.state.segments)
+    keeper.set_aside(["failed", "never heard of"])
+    assert (log.state.next_entry, set(log.state.segments)) == (number, segments)
+    assert log.state.formers.keys() == set("abc"), "it has no rows that could stay"
+
+
+def test_a_prune_deletes_former_rows_of_what_an_earlier_program_forgot(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    """They lie in segments with rows of others, which may be those that leave."""
+    log, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, *map(labeled, "abc"))])
+    log.set_round(2, 1)
+    keeper.forget("a", {"a": Reason.REVIEW}, "a")
+    assert disk_storage.tree(FORMER)
+    keeper.forget("b", {"b": Reason.PRUNE})
+    keeper.erase("ac".__contains__)
+    assert (log.state.formers, disk_storage.tree(FORMER)) == ({}, [])
+    assert CommitLog(disk_storage, "reader").load() == log.state

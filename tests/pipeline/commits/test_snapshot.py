@@ -13,7 +13,7 @@ from pipeline.commits.entry import Entry, EntryKind
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
 from pipeline.commits.snapshot import JobState, SegmentSize
 from pipeline.errors import NewerVersion
-from pipeline.records import Outcome, OutcomeDetails, Segment, Status
+from pipeline.records import Outcome, OutcomeDetails, Reason, Segment, Status
 
 
 def segment(name: str, *video_ids: str, status: Status = Status.OK, prompt_hash: str = "p") -> Segment:
@@ -140,6 +140,17 @@ def test_failures_in_a_row_add_up_until_the_prompts_change() -> None:
     state.check(moved)
     state.apply(moved)
     assert state.finished["v"] == FinishedVideo(Status.FAILED, "p", "e", Tally(2, 1, 3, 2)), "moved, not tried again"
+
+
+def test_attempts_at_a_video_that_ended_well_do_not_count_when_it_is_labeled_again() -> None:
+    state = state_of(
+        Entry("w", 1, add=(ended("a", "v", Status.OK, 0, attempts=2),)),
+        Entry("w", 1, remove=("a",), forget=("v",), why={"v": Reason.RELABEL}),
+    )
+    assert state.attempts_before()("v", "p") == 0
+    assert state.failed_before() == {}
+    state.apply(Entry("w", 1, add=(ended("b", "v", Status.FAILED, 2, attempts=1),)))
+    assert state.finished["v"].num_failures == 1
 
 
 def test_failures_in_a_row_begin_anew_with_another_file() -> None:
