@@ -27,7 +27,6 @@ class _Case:
     """What is held against one video that is not finished."""
 
     strikes: int = 0
-    is_in_a_death: bool = False
     num_losses_together: int = 0
     num_saved: int = 0
     outages: set[int] = field(default_factory=set)
@@ -84,7 +83,6 @@ class Blame:
             case.num_losses_together += failure is Failure.TOGETHER
             if failure in (Failure.AMBIGUOUS, Failure.HANG) or case.num_losses_together > _MAX_LOSSES_TOGETHER:
                 case.strikes += 1
-                case.is_in_a_death = True
                 struck[video_id] = case.strikes
         needed = self._strikes_needed(struck) if struck else 0
         quarantined = frozenset(video_id for video_id, count in struck.items() if count >= needed)
@@ -99,9 +97,7 @@ class Blame:
     def finished(self, video_id: str) -> None:
         """A video is in the log."""
         self._num_finished += 1
-        case = self._cases.pop(video_id, None)
-        if case is None or not case.is_in_a_death:
-            return
+        self._cases.pop(video_id, None)
         for death in self._open_deaths:
             death.discard(video_id)
         self._num_unlucky_deaths += sum(not death for death in self._open_deaths)
@@ -112,9 +108,7 @@ class Blame:
         before = self._cases.get(video_id, _Case())
         if num_saved <= before.num_saved:
             return False
-        self._cases[video_id] = _Case(
-            is_in_a_death=before.is_in_a_death, num_losses_together=before.num_losses_together, num_saved=num_saved
-        )
+        self._cases[video_id] = _Case(num_losses_together=before.num_losses_together, num_saved=num_saved)
         return True
 
     def refused(self, video_id: str, tried_seconds: float) -> bool:

@@ -135,7 +135,7 @@ class Dispatcher:
             before = [*opened, *chosen]
             if len(before) == self._inbox - 1 and self._others_are_sooner(before, num_workers):
                 break
-            if before and self._others_have_less(held, len(before), num_workers):
+            if self._others_have_less(held, len(before), num_workers):
                 break
             item = self._waiting.next(now)
             if item is None:
@@ -169,8 +169,6 @@ class Dispatcher:
         self._note_tempo(held, open_before, report, now)
         cleared: dict[str, int] = {}
         for progress in report.in_flight:
-            if not progress.num_saved:
-                continue
             had_strikes = self._blame.strikes(progress.video_id) > 0
             if not self._blame.saved(progress.video_id, progress.num_saved):
                 continue
@@ -294,7 +292,7 @@ class Dispatcher:
         next_seconds = self._waiting.next_seconds()
         # Videos in flight share the worker, so the shortest of them takes as many times its length as there are.
         seconds = len(before) * min((item.expected_seconds for item in before), default=0.0)
-        num_meanwhile = max(1.0, seconds / next_seconds) if next_seconds > 0 and seconds > 0 else 1.0
+        num_meanwhile = max(1.0, seconds / next_seconds) if next_seconds > 0 else 1.0
         at_most = min(int(num_workers * num_meanwhile), max(_MOST_LOOKED_AT, num_workers))
         return self.num_waiting(at_most + 1) <= at_most
 

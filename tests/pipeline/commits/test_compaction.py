@@ -21,7 +21,7 @@ from pipeline.commits.owner import Ownership, look, new_writer_id
 from pipeline.compact import HELP
 from pipeline.errors import LostOwnership, OwnedByAnother, StorageError, UnusableStore
 from pipeline.output.layout import log_entry
-from pipeline.output.merge import Merged, Merger, MergeTask
+from pipeline.output.merge import Merged, Merger, MergeTask, merge_segments
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage, deaths
@@ -421,3 +421,18 @@ def test_compacting_what_has_left_the_log_is_stale(disk_storage: JobStorage, tmp
     SegmentKeeper(disk_storage, log, tmp_path / "spool").forget([next(iter(log.state.finished))])
     with pytest.raises(StaleEntry):
         other.compact([publish(disk_storage, tmp_path / "spool", labeled("x"))], names)
+
+
+def test_a_merged_segment_that_the_drivers_sweep_has_deleted_never_counts(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    """The driver ends while a compaction is between its upload and its entry, and finds a segment that nobody names."""
+    log = commit_segments(disk_storage, tmp_path / "spool", 2)
+    before, names = rows(disk_storage), sorted(log.state.segments)
+    other = CommitLog(disk_storage, "compactor")
+    other.load()
+    merged = merge_segments(disk_storage, names, log.state.epoch, tmp_path)
+    assert SegmentKeeper(disk_storage, log, tmp_path / "spool").sweep() == 1
+    with pytest.raises(StaleEntry, match=f"{merged.name} is in the log already"):
+        other.compact([merged], names)
+    assert rows(disk_storage) == before

@@ -302,3 +302,15 @@ def test_an_outcome_of_a_version_that_did_not_count_objects_is_read() -> None:
     document["add"][0]["outcomes"] = [["v", "ok", "p", 12, 6, "", "m"]]
     (added,) = decode_entry(json.dumps(document).encode()).add
     assert added.outcomes == (Outcome("v", Status.OK, "p", 12, 6, "", "m", OutcomeDetails(None, None, None, 1)),)
+
+
+def test_a_compaction_rolls_up_a_long_log(disk_storage: JobStorage) -> None:
+    """Of a job that has ended no driver does, and its readers would fetch each entry for good."""
+    log = claimed(disk_storage, "w")
+    log.append(add=[segment("a", "v1"), segment("b", "v2")])
+    compaction = CommitLog(disk_storage, "compactor", RollUpPolicy(entries=3))
+    compaction.load()
+    assert disk_storage.listing("_log", "roll-") == []
+    compaction.compact([segment("ab", "v1", "v2")], ["a", "b"])
+    assert len(disk_storage.listing("_log", "roll-")) == 1
+    assert CommitLog(disk_storage, "r").load() == compaction.state

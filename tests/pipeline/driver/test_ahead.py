@@ -177,3 +177,11 @@ def test_what_was_lost_with_a_worker_comes_in_small_numbers_until_the_cause_is_f
             break
     assert [one.video_id for one in loss.quarantined] == [killer]
     assert deaths <= 4
+
+
+def test_a_video_that_was_given_back_says_nothing_of_how_long_videos_take() -> None:
+    made = dispatcher(plan(1000))
+    first, second = made.offers("w0", 0.0, 1)
+    made.report(Report("w0", (segment(first.video_id),), returned=(second,)), 10.0, retry_at=1e6)
+    made.committed([first.video_id])
+    assert len(made.offers("w0", 10.0, 1)) == 2, "one took 10 s, and two are more than 15 s"

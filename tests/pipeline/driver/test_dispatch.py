@@ -347,3 +347,47 @@ def test_waiting_items_are_counted_without_reading_the_whole_plan() -> None:
     assert made.num_waiting(3) == 3
     assert names(made.offers("w", 0)) == "ac"
     assert made.num_waiting(100) == 4
+
+
+@pytest.mark.parametrize("has_suspect", [False, True])
+def test_one_worker_at_a_time_makes_room_for_a_suspect_and_none_where_there_is_none(has_suspect: bool) -> None:
+    made = dispatcher("a" + "".join(chr(0x4E00 + number) for number in range(1000)), Blame({"a": int(has_suspect)}))
+    made.add_worker("v")
+    inboxes = {worker_id: names(made.offers(worker_id, 0)) for worker_id in "wv"}
+
+    def finish_one(worker_id: str) -> str:
+        """The worker has always one left, so that it is never free."""
+        finished, inboxes[worker_id] = inboxes[worker_id][:1], inboxes[worker_id][1:]
+        made.report(report(worker_id, done=finished), 0)
+        made.committed(finished)
+        offered = names(made.offers(worker_id, 0))
+        inboxes[worker_id] += offered
+        return offered
+
+    for _ in range(127):
+        assert all([finish_one("w"), finish_one("v")])
+    assert finish_one("w")
+    assert (finish_one("v") == "") == has_suspect
+    assert [bool(finish_one("w")) for _ in range(3)] == [True] * 3, "one that runs dry is enough"
+    if has_suspect:
+        assert finish_one("v") == "a"
+
+
+@pytest.mark.parametrize("where", ["set aside", "waiting", "held"])
+def test_a_video_that_is_given_up_is_not_handed_out_again_and_awaits_its_row(where: str) -> None:
+    made = dispatcher("a", Blame(patience_seconds=0.0))
+    (given,) = made.offers("w", 0)
+    if where == "waiting":
+        made.report(report(returned=(given,)), 0, 0.0)
+    elif where == "set aside":
+        for now in range(5):
+            made.report(replace(report(returned=(given,)), storage_errors=("away",)), now + 1)
+            made.storage_is_back()
+            made.offers("w", now + 1)
+    (unfinished,) = made.unfinished()
+    made.give_up(unfinished)
+    assert (made.unfinished(), made.set_aside, made.num_waiting(1)) == ([], [], 0)
+    assert made.offers("w", 1e6) == ()
+    assert (made.awaits("a"), made.done) == (True, False)
+    made.committed("a")
+    assert made.done

@@ -126,3 +126,16 @@ def test_objects_that_lost_prompts_are_named_and_labeled_again(
     assert [record.getMessage() for record in caplog.records if record.name == "pipeline.driver.losses"] == (
         [f"objects with fewer prompts than before are labeled again: {named}"] if named else []
     )
+
+
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_what_failed_and_what_reviewers_show_may_lose_its_prompts_unasked(
+    is_shown: bool, disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    log, keeper = driver(disk_storage, tmp_path / "spool")
+    videos = [labeled("v", wrong={5: "box: x0 < x1"}), labeled("w", object_ids=(1,))]
+    keeper.commit([publish(disk_storage, tmp_path / "spool", *videos)])
+    reviews = {"v": ReviewedVideo({1: "h"}, shown=frozenset({1} if is_shown else {}))}
+    is_refused = nullcontext() if is_shown else pytest.raises(ConfigError, match=r"^1 object .*: 'v' \(object 1\)\. ")
+    with is_refused:
+        check(tmp_path, disk_storage, log.state, click("v", 2, frame_index=0), W, reviews=reviews)

@@ -32,3 +32,16 @@ def test_a_commit_that_storage_refused_is_repeated_whole() -> None:
     receipts.add([published("t", [Outcome("c", Status.OK, "hash", 1, 1)])], {})
     assert {one.video_id for one in receipts.finish() or ()} == {"a", "b", "c"}
     assert ledger.commits == [(["s", "t"], {})]
+
+
+@pytest.mark.parametrize("num_away", [0, 1])
+@pytest.mark.parametrize("kind", ["quarantined", "unreachable"])
+def test_a_row_of_the_driver_is_committed_although_nothing_else_came_in(kind: str, num_away: int) -> None:
+    ledger = FakeLedger(num_away=num_away)
+    receipts = Receipts(ledger, at_once)
+    (receipts.quarantine if kind == "quarantined" else receipts.unreachable)(item("b"), "why")
+    for _ in range(num_away):
+        with pytest.raises(StorageError):
+            receipts.finish()
+    assert [one.video_id for one in receipts.finish() or ()] == ["b"]
+    assert receipts.finish() is None

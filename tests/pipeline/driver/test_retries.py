@@ -24,6 +24,7 @@ def state(disk_storage: JobStorage, tmp_path: Path) -> JobState:
     log, keeper = driver(disk_storage, tmp_path / "spool")
     videos = [labeled("whole"), labeled("partly", wrong={7: "box: x0 < x1"})]
     videos += [labeled(kind, status=Status(kind)) for kind in ("failed", "quarantined", "no_prompts")]
+    videos.append(labeled("deadly", status=Status.QUARANTINED, wrong={1: "it kills its worker"}))
     keeper.commit([publish(disk_storage, tmp_path / "spool", *videos)])
     return log.state
 
@@ -33,8 +34,8 @@ def state(disk_storage: JobStorage, tmp_path: Path) -> JobState:
     [
         ("[]", set()),
         ("failed", {"failed", "partly"}),
-        ("quarantined", {"quarantined"}),
-        ("[failed,quarantined]", {"failed", "partly", "quarantined"}),
+        ("quarantined", {"quarantined", "deadly"}),
+        ("[failed,quarantined]", {"failed", "partly", "quarantined", "deadly"}),
     ],
 )
 def test_retry_names_videos_by_how_they_ended_and_failed_also_means_objects(

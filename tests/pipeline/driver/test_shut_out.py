@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.driver.limits import ShutOut
@@ -70,3 +70,27 @@ def test_a_worker_whose_videos_cannot_be_read_is_not_shut_out() -> None:
         clock.sleep(60.0)
         found += [shut_out.is_to_go(reported("w1", published=True)), shut_out.is_to_go(reported("w0", errors=1))]
     assert found[-1]
+
+
+def test_a_worker_is_shut_out_after_its_own_patience_and_only_if_others_published_since() -> None:
+    clock = Clock()
+    shut_out = ShutOut(clock, patience_seconds=100.0)
+
+    def goes(seconds: float, *, others_publish: bool = True) -> bool:
+        clock.sleep(seconds)
+        if others_publish:
+            assert not shut_out.is_to_go(reported("w1", published=True))
+        return shut_out.is_to_go(reported("w0", errors=1))
+
+    assert not goes(0.0)
+    assert not goes(60.0), "others could publish, but it was not refused for long"
+    assert not shut_out.is_to_go(reported("w0", published=True))
+    assert not goes(60.0), "its patience begins anew, because it could publish meanwhile"
+    assert not goes(60.0)
+    assert goes(60.0)
+    shut_out.forget("w0")
+    assert not goes(0.0, others_publish=False)
+    assert not goes(160.0, others_publish=False), "nobody could publish"
+    idle = replace(reported("w0", errors=1), unflushed=())
+    assert not shut_out.is_to_go(reported("w1", published=True))
+    assert not shut_out.is_to_go(idle), "it has nothing to publish"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pipeline.driver.waiting import Waiting
 from pipeline.records import WorkItem
@@ -85,3 +86,10 @@ def test_what_the_plan_has_counted_itself_is_not_read_to_be_counted() -> None:
     shorter = Waiting(plan(), lambda _: 0, 9)
     assert drained(shorter) == "abcdef"
     assert shorter.count(5) == 0
+
+
+def test_a_suspect_that_storage_refused_comes_after_the_others() -> None:
+    queue = waiting("a", a=1)
+    assert not queue.has_fresh()
+    queue.add_later(replace(item("r"), alone=True), 0.0)
+    assert [one.video_id for _ in range(2) if (one := queue.next_suspect(1.0))] == ["a", "r"]
