@@ -212,7 +212,7 @@ def describe_arguments(kind: type[Group]) -> str:
 def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
     """The arguments of a command. `--a-b` is `a_b=true`. Raises `ConfigError` naming the key and what is allowed."""
     names = {field.alias or name for name, field in kind.model_fields.items() if field.default is False}
-    check_letters(words)
+    check_surroundings(words)
     flags = {f"--{name.replace('_', '-')}": name for name in names}
     pairs = [f"{flags[word]}=true" if word in flags else word for word in words]
     for place, word in enumerate(pairs):
@@ -248,8 +248,17 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
     return checked(kind, values)
 
 
-def check_letters(words: Sequence[str]) -> None:
-    """Raises `ConfigError` for a word with bytes that are no UTF-8: tables, `job.json` and stores could not name it."""
+def check_surroundings(words: Sequence[str]) -> None:
+    """Raises `ConfigError` for a word with bytes that are no UTF-8: tables, `job.json` and stores could not name it.
+
+    So it does where the current folder has such a name, or was deleted, because places on disk are noted from the root.
+    """
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError as error:
+        raise ConfigError("the current folder was deleted: change to another one, as by cd") from error
+    if not is_utf8(here):
+        raise ConfigError(f"the current folder {here!r} {why_no_utf8()}, or change to another one")
     for word in words:
         if not is_utf8(word):
             key = word.partition("=")[0]  # the value may be a secret

@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def foreign_folders() -> tuple[str, ...]:
     """The current folder, as `sys.path` may name it, unless our packages lie in it."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted, so that nothing is imported from it
+        return ("",)
     return () if here.resolve() == ROOT else ("", str(here), str(here.resolve()))
 
 

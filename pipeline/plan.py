@@ -22,7 +22,7 @@ from pipeline.check.look import Looked, look
 from pipeline.check.probe import chosen, probe
 from pipeline.command import (
     ExitCode,
-    check_letters,
+    check_surroundings,
     describe_arguments,
     ended_by_signals,
     explain,
@@ -325,7 +325,7 @@ def door(words: Sequence[str] | None = None) -> int:
 
 
 def _planned(words: Sequence[str]) -> _Planned:
-    check_letters(words)
+    check_surroundings(words)
     own_keys = {key.path for key in keys(PlanArguments)}
     own = [word for word in words if word.partition("=")[0] in own_keys]
     run_keys = {key.path for key in keys(JobConfig)}

@@ -8,7 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipeline.command import ExitCode, check_letters, describe_exit_codes, ended_by_signals, explain, set_up_logging
+from pipeline.command import (
+    ExitCode,
+    check_surroundings,
+    describe_exit_codes,
+    ended_by_signals,
+    explain,
+    set_up_logging,
+)
 from pipeline.config.job_config import JobConfig, from_hydra
 from pipeline.errors import ConfigError, StorageError
 from pipeline.packages import check_not_hidden, leave_current_folder
@@ -69,7 +76,7 @@ def _main(words: list[str]) -> int:
     if any(word in ("--help", "-h") for word in words):
         say(help_text())
         return ExitCode.DONE
-    check_letters(words)
+    check_surroundings(words)
     show_only, words = split_cfg(words)
     if show_only:
         shown = compose.composed(*compose.split_job(words))

@@ -9,7 +9,7 @@ from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import replace_file
 from pipeline.storage.faults import is_from_storage, said
-from pipeline.storage.on_disk import is_file, is_folder, is_there
+from pipeline.storage.on_disk import dead_link, is_file, is_folder, is_there, why_dead
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
@@ -60,11 +60,15 @@ def check_folder(to: str, storage_options: StorageOptions | None = None) -> None
 def check_writable(place: str, key: str) -> None:
     """Raises `ConfigError` if this user may not write to a place on disk, which need not be there yet.
 
+    Nor can anybody write below a link that leads nowhere.
+
     What only a try tells, as a disk that is full or mounted to be read, is told when the place is written.
     """
     if not is_local(place):
         return
     path = Path(local_path(place)).absolute()
+    if (link := dead_link(path)) is not None:
+        raise ConfigError(f"{key}={redact_uri(place)}: {why_dead(link)}")
     nearest = next((folder for folder in (path, *path.parents) if is_folder(folder)), path)
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"{key}={redact_uri(place)}: this user may not write to {nearest}; name another place")

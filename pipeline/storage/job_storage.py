@@ -28,7 +28,7 @@ from pipeline.errors import AlreadyExists, StorageError, UnusableStore
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import NoHardLinks, copy_file, create_file, replace_file
 from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create, said
-from pipeline.storage.on_disk import is_file
+from pipeline.storage.on_disk import dead_link, is_file, why_dead
 from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import Place, safe_stores, scheme_of
 from pipeline.storage.uris import forget_sessions, open_filesystem
@@ -396,12 +396,15 @@ class JobStorage:
                 os.scandir(full).close()
 
     def _check_folder(self, root: Path) -> None:
-        """Raises `UnusableStore` if the place on disk is a file, or lies below one."""
+        """Raises `UnusableStore` if the place on disk is a file, or lies below one or below a link to nothing."""
         found = next((place for place in (root, *root.absolute().parents) if is_file(place)), None)
         if found is not None:
             self._opened = None
             below = "" if found == root else f" lies below {found}, which"
             raise UnusableStore(f"output={self}{below} is a file: give the folder of the job")
+        if (link := dead_link(root.absolute())) is not None:
+            self._opened = None
+            raise UnusableStore(f"output={self}: {why_dead(link)}")
 
     def _run(self, verb: str, path: str, call: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
         what = f"{verb} {self}/{path}" if path else f"{verb} in {self}"

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import stat
 from pathlib import Path
 
@@ -22,6 +24,23 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether a folder is there."""
     return stat.S_ISDIR(_mode(path))
+
+
+def dead_link(path: Path) -> Path | None:
+    """The link on the way to a path that leads nowhere, as one to a disk that is not mounted; `None` without one."""
+    return next((place for place in (path, *path.parents) if _is_link(place) and not is_there(place)), None)
+
+
+def why_dead(link: Path) -> str:
+    """What is said of a link that leads nowhere, and what to do."""
+    end = os.path.realpath(link)
+    return f"{link} is a link to {end}, and this user finds nothing there: mount its disk, or make that folder"
+
+
+def _is_link(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_symlink()
+    return False
 
 
 def _mode(path: Path) -> int:

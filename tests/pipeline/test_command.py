@@ -265,3 +265,35 @@ def test_a_command_whose_standard_streams_are_closed_runs(tmp_path: Path) -> Non
     shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", _CLOSED, str(tmp_path / "table")]
     assert subprocess.run(shell, check=False).returncode == 0
     assert (tmp_path / "table").read_text() == "True ''"
+
+
+@pytest.mark.parametrize("command", [run.main, plan.door, status_main])
+def test_a_current_folder_that_no_job_can_name_is_told(
+    command: Callable[[list[str]], int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both ended a run by a traceback: by a UnicodeEncodeError of `job.json` or Ray, and by a FileNotFoundError."""
+    words = ["output=labels"] if command is status_main else ["videos=clips", "output=labels"]
+    here = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert command(words) == 2
+    assert "caf\\udce9' has bytes that are no UTF-8, and" in capsys.readouterr().err
+    here.rmdir()
+    assert command(words) == 2
+    assert "the current folder was deleted: change to another one" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_command_starts_in_a_folder_that_was_deleted_and_says_so(tmp_path: Path) -> None:
+    """`python -m` takes the current folder off `sys.path`, before anything else."""
+    code = "import os, runpy; os.rmdir(os.getcwd()); runpy.run_module('pipeline.status', run_name='__main__')"
+    here = tmp_path / "here"
+    here.mkdir()
+    packages = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, "output=labels"]
+    done = subprocess.run(command, cwd=here, env=packages, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "the current folder was deleted" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 from pipeline.commits.job_record import local_files
 from pipeline.commits.read_history import read_history
 from pipeline.config.job_config import _place_of_weights
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, StorageError, UnusableStore
 from pipeline.output import targets
 from pipeline.storage.destinations import check_file, check_folder, load_file, save_file
 from pipeline.storage.job_storage import JobStorage
@@ -80,3 +80,22 @@ def test_a_link_and_what_is_no_plain_file_stay_what_they_are(tmp_path: Path) -> 
     assert report.read_bytes() == b"<p>"
     assert Path("/dev/null").is_char_device()
     assert [path.name for path in report.parent.iterdir()] == ["1.html"]
+
+
+def test_a_link_that_leads_nowhere_is_named_with_what_it_means(tmp_path: Path) -> None:
+    """As one to a disk that is not mounted: a run ended by a traceback about a file that exists already."""
+    link = tmp_path / "labels"
+    link.symlink_to(tmp_path / "nas" / "labels")
+    told = f"{link} is a link to {tmp_path}/nas/labels, and this user finds nothing there: mount its disk"
+    for place in (link, link / "monday"):
+        with pytest.raises(UnusableStore, match=f"^output={place}: {told}"):
+            JobStorage(str(place)).probe()
+        with pytest.raises(UnusableStore, match=told):
+            JobStorage(str(place)).read("job.json")
+        with pytest.raises(ConfigError, match=f"^to={place}: {told}"):
+            check_folder(str(place))
+        with pytest.raises(ConfigError, match=f"^to={place}/r.html: {told}"):
+            check_file(f"{place}/r.html", "report.html")
+    (tmp_path / "nas" / "labels").mkdir(parents=True)
+    JobStorage(str(link / "monday")).probe()
+    check_folder(str(link / "coco"))
