@@ -6,14 +6,16 @@ Memory holds the queue and as many candidates for the audit, however many tracks
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.arrays import Float64Array
+from pipeline.arrays import Float64Array, Int64Array
 from pipeline.data_engine.audit import lots
 from pipeline.data_engine.costs import SECONDS_TO_FIND_A_FRAME, seconds_to_check
 from pipeline.ids import are_of
@@ -59,8 +61,9 @@ QUEUE = pa.schema(
 class QueueRules:
     """How long a queue is, in which order, and which share of it is drawn by lot.
 
-    `top` tracks at the most, and as many as take `minutes`; None is no bound. By `value` those come first that give the
-    most for a second: masks that probably get better. Tracks that somebody has corrected before come late then.
+    `top` tracks at the most, and as many as take `minutes` with those drawn by lot; None is no bound. By `value` those
+    come first that give the most for a second: masks that probably get better. Tracks that somebody has corrected
+    before come late then.
     """
 
     top: int | None = 50
@@ -97,7 +100,17 @@ class Entry:
         return self.video_id, self.object_id
 
 
-_Heap = list[tuple[float, int, Entry]]
+@dataclass(frozen=True)
+class _Name:
+    """What names a track, in the order in which a heap lets go: of two as good the one that is later by name."""
+
+    key: tuple[str, int]
+
+    def __lt__(self, other: _Name) -> bool:
+        return self.key > other.key
+
+
+_Heap = list[tuple[float, _Name, int, Entry]]
 
 
 class Queue:
@@ -147,15 +160,17 @@ class Queue:
             self._keep(self._drawn, self._rules.most + self._num_audit, 1 - drawn, rows, seconds)
 
     def _keep(self, heap: _Heap, most: int, keys: Float64Array, rows: pa.Table, seconds: Float64Array) -> None:
-        places = np.argpartition(-keys, most - 1)[:most] if len(keys) > most else np.arange(len(keys))
+        places = _best(keys, rows, most)
         if len(heap) == most:
-            places = places[keys[places] > heap[0][0]]
-        places = np.sort(places)
+            lowest, name = heap[0][:2]
+            video_ids = rows["video_id"].take(pa.array(places)).to_numpy()
+            is_as_good = (keys[places] == lowest) & (video_ids <= name.key[0])
+            places = places[(keys[places] > lowest) | is_as_good]
         for place, row in zip(places.tolist(), rows.take(pa.array(places)).to_pylist(), strict=True):
             self._num_seen += 1
-            entry = (float(keys[place]), -self._num_seen, _entry(row, float(seconds[place])))
+            entry = _entry(row, float(seconds[place]))
             push = heapq.heappush if len(heap) < most else heapq.heappushpop
-            push(heap, entry)
+            push(heap, (float(keys[place]), _Name(entry.key), -self._num_seen, entry))
 
     @property
     def num_kept(self) -> int:
@@ -167,22 +182,65 @@ class Queue:
 
         Skipped ones of those come last. They stay in the draw, because what nobody can judge is not like the others.
         """
-        chosen = list(self._within_bounds(_in_order(self._best)))
-        inside = {entry.key for entry in chosen}
-        others = [entry for entry in _in_order(self._drawn) if entry.key not in inside]
-        drawn = others[: round(self._rules.audit * len(chosen))]
+        chosen, drawn = self._chosen_and_drawn(_in_order(self._best), _in_order(self._drawn))
         last = [(entry, True) for entry in drawn if entry.key in self._skipped]
         return [*_mixed(chosen, [entry for entry in drawn if entry.key not in self._skipped]), *last]
 
-    def _within_bounds(self, entries: list[Entry]) -> Iterator[Entry]:
-        """As many as fit into the time, which those that are drawn by lot share."""
-        left = None if self._rules.minutes is None else 60 * self._rules.minutes / (1 + self._rules.audit)
-        for entry in entries:
-            if left is None:
-                yield entry
-            elif entry.seconds <= left:
-                left -= entry.seconds
-                yield entry
+    def _chosen_and_drawn(self, best: list[Entry], by_lot: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+        """Of the best as many as fit into the time together with those that are drawn by lot of the others.
+
+        Tracks that are drawn are less doubtful, so that most of them are looked through, which takes many times longer
+        than an edit. What time they leave over, because one more of them would be too long, goes to the best.
+        """
+        if self._rules.minutes is None:
+            return best, self._outside(best, by_lot)
+        most = 60 * self._rules.minutes
+        too_little, kept_back = 0.0, most
+        while kept_back - too_little > 1.0:
+            middle = (too_little + kept_back) / 2
+            chosen = list(_fitting(best, most - middle))
+            fits = _seconds(chosen) + _seconds(self._outside(chosen, by_lot)) <= most
+            too_little, kept_back = (too_little, middle) if fits else (middle, kept_back)
+        chosen = list(_fitting(best, most - kept_back))
+        drawn = self._outside(chosen, by_lot)
+        taken = {entry.key for entry in (*chosen, *drawn)}
+        left = most - _seconds(chosen) - _seconds(drawn)
+        more = _fitting((entry for entry in best if entry.key not in taken), left)
+        inside = {entry.key for entry in (*chosen, *more)}
+        return [entry for entry in best if entry.key in inside], drawn
+
+    def _outside(self, chosen: list[Entry], by_lot: list[Entry]) -> list[Entry]:
+        """The first ones by lot that are not chosen, as many as their share says."""
+        inside = {entry.key for entry in chosen}
+        others = (entry for entry in by_lot if entry.key not in inside)
+        return list(islice(others, round(self._rules.audit * len(chosen))))
+
+
+def _best(keys: Float64Array, rows: pa.Table, most: int) -> Int64Array:
+    """Places of the rows with the highest keys, `most` of them. Of rows as high those count that are first by name.
+
+    Many tracks are as high, because sound ones have a doubt of 0. Where a row lies must not decide, because a
+    compaction moves it.
+    """
+    if len(keys) <= most:
+        return np.arange(len(keys))
+    lowest = -np.partition(-keys, most - 1)[most - 1]
+    above, ties = np.flatnonzero(keys > lowest), np.flatnonzero(keys == lowest)
+    names = rows.select(["video_id", "object_id"]).take(pa.array(ties))
+    by_name = pc.sort_indices(names, [("video_id", "ascending"), ("object_id", "ascending")]).to_numpy()
+    return np.concatenate([above, ties[by_name[: most - len(above)]]])
+
+
+def _fitting(entries: Iterable[Entry], seconds: float) -> Iterator[Entry]:
+    """Those that fit into the time one after the other; one that is too long for what is left is passed over."""
+    for entry in entries:
+        if entry.seconds <= seconds:
+            seconds -= entry.seconds
+            yield entry
+
+
+def _seconds(entries: Iterable[Entry]) -> float:
+    return sum(entry.seconds for entry in entries)
 
 
 def values(rows: pa.Table) -> Float64Array:
@@ -217,7 +275,7 @@ def _entry(row: dict[str, Any], seconds: float) -> Entry:
 
 
 def _in_order(heap: _Heap) -> list[Entry]:
-    return [entry for _, _, entry in sorted(heap, key=lambda one: (-one[0], -one[1]))]
+    return [entry for _, _, _, entry in sorted(heap, key=lambda one: (-one[0], one[1].key))]
 
 
 def _mixed(chosen: list[Entry], drawn: list[Entry]) -> Iterator[tuple[Entry, bool]]:

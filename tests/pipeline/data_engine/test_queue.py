@@ -66,6 +66,44 @@ def test_a_queue_by_value_mends_more_masks_in_the_same_time() -> None:
     assert mended(by_value) > 1.1 * mended(by_doubt)
 
 
+@pytest.mark.parametrize("num_long", [5, 2000])
+def test_a_queue_takes_no_longer_than_its_minutes_with_the_tracks_that_are_drawn_by_lot(num_long: int) -> None:
+    """Sound tracks are looked through: with them 10 minutes took 29."""
+    rows = [row | {"num_masks": 100, "doubt": 0.9} for row in tracks(num_tracks=300).to_pylist()]
+    rows += [{**rows[0], "video_id": f"w{number}", "num_masks": num_long, "doubt": 0.01} for number in range(300)]
+    table = pa.Table.from_pylist(rows, tracks(num_tracks=1).schema)
+    found = queued(table, top=None, minutes=10.0)
+    drawn = found["is_audit"].to_pylist().count(True)
+    assert 590 < sum(found["seconds"].to_pylist()) <= 600
+    assert drawn == round(0.1 * (found.num_rows - drawn)) if num_long == 5 else drawn >= 2
+
+
+def test_where_no_drawn_track_fits_into_the_minutes_the_queue_has_the_others() -> None:
+    rows = [row | {"num_masks": 20, "doubt": 0.9} for row in tracks(num_tracks=300).to_pylist()]
+    rows += [{**rows[0], "video_id": f"w{number}", "num_masks": 9000, "doubt": 0.0} for number in range(3000)]
+    found = queued(pa.Table.from_pylist(rows, tracks(num_tracks=1).schema), top=None, minutes=10.0)
+    assert 590 < sum(found["seconds"].to_pylist()) <= 600
+
+
+@pytest.mark.parametrize("order", ["doubt", "value"])
+def test_tracks_as_good_as_each_other_are_chosen_by_their_names_whatever_lies_first(order: Order) -> None:
+    """Sound tracks all have a doubt of 0: which of them were queued hung on the order of segments and of batches."""
+    rows = pa.Table.from_pylist(
+        [
+            row | {"doubt": 0.7 if number < 10 else 0.0, "num_masks": 30}
+            for number, row in enumerate(tracks().to_pylist())
+        ],
+        tracks(num_tracks=1).schema,
+    )
+    found = queued(rows, top=25, order=order, audit=0.0)
+    names = rows.slice(10).sort_by([("video_id", "ascending"), ("object_id", "ascending")]).slice(0, 15)
+    assert found["video_id"].to_pylist()[10:] == names["video_id"].to_pylist()
+    assert found["object_id"].to_pylist()[10:] == names["object_id"].to_pylist()
+    mixed = rows.take(np.random.default_rng(1).permutation(NUM_TRACKS))
+    for batch_size in (1, 37, 10_000):
+        assert queued(mixed, batch_size, top=25, order=order, audit=0.0).equals(found)
+
+
 def test_seconds_are_those_of_the_doubtful_frame_and_of_its_edit_or_of_looking_through_the_track() -> None:
     masks, doubt = np.array([300.0, 300.0, 40.0]), np.array([0.0, 1.0, 0.5])
     assert seconds_to_check(masks, doubt).tolist() == [1.0 + 30.0, 1.0 + 3 * 1.5, 1.0 + (3 * 1.5 + 4.0) / 2]
