@@ -262,15 +262,17 @@ def _differ(count: int) -> str:
 
 def _words(row: dict[str, Any]) -> str:
     """How a track differs."""
+    gain = ""
+    if row["gain"] is not None:
+        gain = f"J&F {100 * row['j_and_f_a']:.1f} -> {100 * row['j_and_f_b']:.1f} ({100 * row['gain']:+.1f})"
     if row["difference"] != "masks":
-        return "in a only" if row["difference"] == "only_a" else "in b only"
+        words = "in a only" if row["difference"] == "only_a" else "in b only"
+        return f"{words}, {gain}" if gain else words
     words = (
         f"{row['num_different']} of {counted(row['num_frames'], 'mask')} {_differ(row['num_different'])}, "
         f"mean IoU {100 * row['iou_mean']:.1f}, lowest {100 * row['iou_min']:.1f} on frame {row['worst_frame']}"
     )
-    if row["gain"] is None:
-        return words
-    return f"J&F {100 * row['j_and_f_a']:.1f} -> {100 * row['j_and_f_b']:.1f} ({100 * row['gain']:+.1f}); {words}"
+    return f"{gain}; {words}" if gain else words
 
 
 def door(words: Sequence[str] | None = None) -> int:

@@ -34,7 +34,7 @@ TRACKS = pa.schema(
         pa.field("worst_frame", pa.int64()),  # with the lowest IoU
         pa.field("num_visible_a", pa.int32(), nullable=False),
         pa.field("num_visible_b", pa.int32(), nullable=False),
-        pa.field("j_and_f_a", pa.float64()),  # against the truth, 0 … 1; null without one
+        pa.field("j_and_f_a", pa.float64()),  # against the truth, 0 … 1; null where it has no such object
         pa.field("j_and_f_b", pa.float64()),
         pa.field("gain", pa.float64()),  # of b over a
     ]
@@ -121,8 +121,11 @@ def _add_scores(
     true: VideoMasks,
     rules: Rules,
 ) -> InCommon:
-    """Score both outputs on the same frames: those that both have labeled, without those that either was told."""
-    common = InCommon()
+    """Score both outputs on the same frames: those that both have labeled, without those that either was told.
+
+    A true object that one of them lacks was never found there, as an evaluation of this output counts it.
+    """
+    common, matches = InCommon(), list[dict[str, str]]()
     names = [(row["object_id"] if row["difference"] != "only_b" else None, row["object_id_b"]) for row in rows]
     for number, key in enumerate(("j_and_f_a", "j_and_f_b")):
         side, other = sides[number], sides[1 - number]
@@ -137,10 +140,32 @@ def _add_scores(
         found = {row["object_id"]: row["j_and_f"] for row in scores.rows}
         for row, pair in zip(rows, names, strict=True):
             row[key] = found.get(pair[number]) if pair[number] is not None else None
-    for row in rows:
+        matches.append({one["object_id"]: one["true_object_id"] for one in scores.rows if one["object_id"] is not None})
+    for row, pair in zip(rows, names, strict=True):
+        for number, key in enumerate(("j_and_f_a", "j_and_f_b")):
+            there = pair[1 - number]
+            if pair[number] is None and there is not None and (true_id := matches[1 - number].get(there)) is not None:
+                lost = _without_masks(sides[1 - number].tracks[there], true_id)
+                row[key] = _score_of_lost(sides[number], frames, true, rules, lost)
         if row["j_and_f_a"] is not None and row["j_and_f_b"] is not None:
             row["gain"] = row["j_and_f_b"] - row["j_and_f_a"]
     return common
+
+
+def _score_of_lost(
+    side: VideoMasks, frames: AlignedFrames, true: VideoMasks, rules: Rules, lost: TrackMasks
+) -> float | None:
+    """The score of a true object that one output lacks: as if it had empty masks, with the prompts of the other."""
+    name = lost.object_id
+    alone = _on_frames(replace(side, tracks={name: lost}), frames.true_T, {})
+    rows = evaluate_video(
+        alone, replace(true, tracks={name: true.tracks[name]}), replace(rules, match="id"), "truth"
+    ).rows
+    return rows[0]["j_and_f"] if rows else None
+
+
+def _without_masks(track: TrackMasks, name: str) -> TrackMasks:
+    return replace(track, object_id=name, counts_T=pa.nulls(len(track.counts_T), pa.string()))
 
 
 def _on_frames(video: VideoMasks, frames: Int64Array, told: Mapping[str, TrackMasks]) -> VideoMasks:

@@ -91,6 +91,28 @@ def test_with_a_truth_what_became_worse_comes_first(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("match", ["id", "iou"])
+def test_an_object_that_one_output_lost_is_worse_there_as_an_evaluation_counts_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], match: str
+) -> None:
+    """It was in no figure of the comparison: 0 better, 0 worse, and the same J&F on both sides."""
+    late = square(30, hidden=(5,))
+    a = write_output(tmp_path / "a", {"one": {1: square(5), 2: late, 9: square(20, size=2)}})
+    b = write_output(tmp_path / "b", {"one": {1: square(5)}})
+    truth = write_table(tmp_path / "truth.parquet", {"one": {1: square(5), 2: late}})
+    for sides, key in (((a, b), "j_and_f_b"), ((b, a), "j_and_f_a")):
+        rows = compare(sides, tmp_path / key, f"truth={truth}", f"match={match}")
+        lost = next(row for row in rows if row["object_id"] == "2")
+        assert lost[key] == pytest.approx(1 / 5), "frame 5 alone, on which it is hidden; frame 0 was prompted"
+        assert lost["gain"] == pytest.approx(-0.8 if key == "j_and_f_b" else 0.8)
+        assert next(row["gain"] for row in rows if row["object_id"] == "9") is None, "the truth has no such object"
+    told = capsys.readouterr().out
+    assert "0 better in b, 1 worse, 1 as good; J&F 100.0 in a, 60.0 in b" in told
+    assert "one object 2: in a only, J&F 100.0 -> 20.0 (-80.0)" in told
+    assert "1 better in b, 0 worse, 1 as good; J&F 60.0 in a, 100.0 in b" in told
+
+
+@pytest.mark.slow
 def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A frame that b has not labeled, or that was given to it as a prompt, tells nothing of a against b."""
     broken = square(5)
