@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +24,7 @@ from pipeline.errors import InputError, NoHistory
 from pipeline.output.layout import REVIEWS
 from pipeline.quality.comparison import compare_video
 from pipeline.quality.masks import ROWS, VideoMasks, by_video
-from pipeline.quality.sources import as_rows
+from pipeline.quality.sources import as_rows, with_all_frames
 from pipeline.reviews.corrections import Kind, read_rows
 from pipeline.reviews.verdicts import Key, Verdict, read_verdict_files
 from pipeline.storage.job_storage import JobStorage
@@ -65,7 +66,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Changed:
-    """How the masks of objects that were labeled again differ from their former ones, over all frames of both.
+    """How the masks of objects that were labeled again differ from their former ones, over all frames that either has.
 
     `worst` is the object whose masks changed most. `num_objects` are all that were labeled again, of which
     `num_compared` were compared.
@@ -296,21 +297,33 @@ def _changed(former: JobTables, job: JobTables, made: Mapping[Key, int], most: i
 def _ious(former: JobTables, job: JobTables, num_masks: Mapping[Key, int]) -> Iterator[tuple[Key, float]]:
     """The mean IoU of the masks of each of these objects with its former ones. `num_masks` are how many each has.
 
-    Memory holds those of a few objects at a time, whatever else their videos have.
+    It is that of the frames on which the object has a row on either side, whatever other objects are compared. Memory
+    holds those of a few objects at a time, whatever else their videos have.
     """
     for wanted in _groups(num_masks):
         sides = [_masks(side, wanted) for side in (former, job)]
-        for video_id in wanted:
+        for video_id, object_ids in wanted.items():
             before, now = (side.get(video_id) for side in sides)
             if before is None or now is None:
                 continue
-            try:
-                rows = compare_video(before, now).rows
-            except InputError:  # masks of another size: the file was replaced
-                continue
-            for row in rows:
-                if row["iou_mean"] is not None:
-                    yield (video_id, int(row["object_id"])), row["iou_mean"]
+            for object_id in sorted(object_ids):
+                if (iou := _iou(before, now, str(object_id))) is not None:
+                    yield (video_id, object_id), iou
+
+
+def _iou(before: VideoMasks, now: VideoMasks, name: str) -> float | None:
+    """The mean IoU of one object; None where nothing can be compared."""
+    own_T = [video.tracks[name].frames_T for video in (before, now) if name in video.tracks]
+    sides = []
+    for video in (before, now):
+        is_own = np.isin(video.frames_T, np.concatenate(own_T)) if own_T else np.zeros(len(video.frames_T), np.bool_)
+        tracks = {name: video.tracks[name]} if name in video.tracks else {}
+        sides.append(replace(video, frames_T=video.frames_T[is_own], pts_T=video.pts_T[is_own], tracks=tracks))
+    try:
+        rows = compare_video(sides[0], sides[1]).rows
+    except InputError:  # masks of another size: the file was replaced
+        return None
+    return rows[0]["iou_mean"] if rows else None
 
 
 def _groups(num_masks: Mapping[Key, int]) -> Iterator[dict[str, set[int]]]:
@@ -334,4 +347,7 @@ def _masks(job: JobTables, wanted: Mapping[str, set[int]]) -> dict[str, VideoMas
         for video_id, object_ids in wanted.items()
     ]
     rows = job.masks(list(wanted), columns=ROWS.names, where=reduce(or_, of_one), rejected=True).to_table()
-    return {video.video_id: video for video in by_video(as_rows(rows, "rle", "output="), "output=")}
+    videos = job.videos(list(wanted)).select(["video_id", "num_frames", "num_frames_decoded"]).to_pylist()
+    counts = {row["video_id"]: (row["num_frames"], row["num_frames_decoded"]) for row in videos}
+    found = by_video(as_rows(rows, "rle", "output="), "output=")
+    return {video.video_id: with_all_frames(video, *counts[video.video_id]) for video in found}

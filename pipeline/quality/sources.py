@@ -114,7 +114,7 @@ class OutputMasks:
         """See `MaskSource`."""
         rows = self._rows(video_ids)
         videos = by_video(as_rows(rows, "rle", self.side), self.side)
-        return {video.video_id: self._with_all_frames(video) for video in videos}
+        return {video.video_id: with_all_frames(video, *self._num_frames[video.video_id]) for video in videos}
 
     def _rows(self, video_ids: Sequence[str]) -> pa.Table:
         """Rows of these videos. One thread reads them, because buffers of several stay in memory group after group."""
@@ -128,15 +128,18 @@ class OutputMasks:
         pa.default_memory_pool().release_unused()
         return found
 
-    def _with_all_frames(self, video: VideoMasks) -> VideoMasks:
-        """Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them."""
-        num_frames, num_decoded = self._num_frames[video.video_id]
-        every = np.arange(num_frames, dtype=np.int64) * _step(video.frames_T, num_frames, num_decoded)
-        if not np.isin(video.frames_T, every).all():
-            return video
-        pts = np.full(len(every), np.nan)
-        pts[np.searchsorted(every, video.frames_T)] = video.pts_T
-        return VideoMasks(video.video_id, video.size_hw, every, pts, video.tracks)
+
+def with_all_frames(video: VideoMasks, num_frames: int, num_decoded: int) -> VideoMasks:
+    """The video with all frames that were labeled, as its row of `videos` counts them.
+
+    Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them.
+    """
+    every = np.arange(num_frames, dtype=np.int64) * _step(video.frames_T, num_frames, num_decoded)
+    if not np.isin(video.frames_T, every).all():
+        return video
+    pts = np.full(len(every), np.nan)
+    pts[np.searchsorted(every, video.frames_T)] = video.pts_T
+    return VideoMasks(video.video_id, video.size_hw, every, pts, video.tracks)
 
 
 def _step(frames_T: Int64Array, num_frames: int, num_decoded: int) -> int:

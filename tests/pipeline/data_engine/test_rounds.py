@@ -384,3 +384,26 @@ def test_of_the_videos_with_objects_to_compare_no_other_objects_are_read(tmp_pat
     assert (second.changed.num_objects, second.changed.num_compared) == (3, 3)
     assert second.changed.iou_mean == pytest.approx(1 / 3)
     assert num_read == [3 * 4, 3 * 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [[], [("a", 1)]])
+def test_masks_that_a_correction_added_before_the_former_ones_count_whatever_else_was_corrected(
+    tmp_path: Path, kept: list[tuple[str, int]]
+) -> None:
+    """They counted only where another object of the video was labeled again, too, and had masks there before."""
+    job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
+    box = np.ones((48, 64), bool)
+    late = {(object_id, frame): box for object_id in (0, 1) for frame in range(10) if object_id or frame >= 5}
+    video = DrawnVideo("a", {0: None, 1: None}, 10, masks=late)
+    job.commit(video)
+    job.begin("a")
+    job.commit(replace(video, masks=late | {(0, frame): box for frame in range(2, 5)}), kept=kept)
+    state = tables.open(job.storage.uri).state
+    spans = read_rounds(job.storage, state)
+    changed = read_facts(job.storage, spans, lambda number: tables.JobTables(job.storage, state, round=number), 200)[
+        -1
+    ].changed
+    assert changed is not None
+    assert (changed.worst, changed.worst_iou) == (("a", 0), pytest.approx(5 / 8)), "of 8 frames 3 had no mask"
+    assert changed.num_objects == 2 - len(kept)
