@@ -185,3 +185,17 @@ def test_a_video_that_was_given_back_says_nothing_of_how_long_videos_take() -> N
     made.report(Report("w0", (segment(first.video_id),), returned=(second,)), 10.0, retry_at=1e6)
     made.committed([first.video_id])
     assert len(made.offers("w0", 10.0, 1)) == 2, "one took 10 s, and two are more than 15 s"
+
+
+def test_the_time_in_which_a_worker_had_nothing_to_do_does_not_count() -> None:
+    made = dispatcher(plan(1000))
+    work_off(made, "w0", 1000.0, 1.2)
+    work_off(made, "w0", 2000.0, 1.2)
+    assert len(made.offers("w0", 3000.0, 1)) == 13
+
+
+def test_videos_that_are_labeled_and_not_published_count_as_finished() -> None:
+    made = dispatcher(plan(1000))
+    offered = ids(made.offers("w0", 0.0, 1))
+    made.report(Report("w0", unflushed=tuple(offered)), 2.4)
+    assert len(made.offers("w0", 2.4, 1)) == 13

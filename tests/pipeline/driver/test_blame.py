@@ -125,3 +125,13 @@ def test_a_death_is_bad_luck_once_all_its_videos_are_finished_even_if_progress_c
             blame.finished(video_id)
     blame.lost(["c"], Failure.AMBIGUOUS)
     assert blame.lost(["c"], Failure.AMBIGUOUS).quarantined == frozenset(), "2 of 6 attempts ended with bad luck"
+
+
+def test_deaths_of_videos_that_are_quarantined_are_no_bad_luck() -> None:
+    """Their rows come into the log as well, which says nothing of whether they were the cause."""
+    blame = Blame()
+    for video_id in "abc":
+        for _ in range(3):
+            verdict = blame.lost([video_id], Failure.AMBIGUOUS)
+        assert verdict.quarantined == {video_id}
+        blame.finished(video_id)

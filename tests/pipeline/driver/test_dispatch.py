@@ -391,3 +391,26 @@ def test_a_video_that_is_given_up_is_not_handed_out_again_and_awaits_its_row(whe
     assert (made.awaits("a"), made.done) == (True, False)
     made.committed("a")
     assert made.done
+
+
+def test_what_a_worker_gives_back_without_an_error_of_storage_was_not_refused() -> None:
+    made = patient(100.0)
+    for number in range(6):
+        offered = made.offers("w", 60.0 * number)
+        made.report(report(returned=offered), 60.0 * number + 50)
+        made.storage_is_back()
+    assert made.set_aside == []
+    made.report(report(returned=(item("never offered"),)), 400.0)
+    assert names(made.offers("w", 400.0)) == "a"
+
+
+def test_what_was_read_of_the_plan_and_not_handed_out_is_not_unfinished() -> None:
+    made = dispatcher("abcd")
+    assert not made.needs_flush("w")
+    assert made.num_waiting(4) == 4
+    made.offers("w", 0)
+    made.report(report(unflushed="a"), 0)
+    assert not made.needs_flush("w"), "b is open"
+    assert [one.video_id for one in made.unfinished()] == ["a", "b"]
+    made.lost("w", Failure.INFRASTRUCTURE)
+    assert [one.video_id for one in made.unfinished()] == ["a", "b"]

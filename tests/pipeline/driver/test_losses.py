@@ -139,3 +139,12 @@ def test_what_failed_and_what_reviewers_show_may_lose_its_prompts_unasked(
     is_refused = nullcontext() if is_shown else pytest.raises(ConfigError, match=r"^1 object .*: 'v' \(object 1\)\. ")
     with is_refused:
         check(tmp_path, disk_storage, log.state, click("v", 2, frame_index=0), W, reviews=reviews)
+
+
+def test_an_object_that_reviewers_have_corrected_is_not_named_because_its_row_counts_more_frames(
+    state: JobState, disk_storage: JobStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = {"v": ReviewedVideo({1: "h"}, newest={1: datetime(2026, 11, 29, tzinfo=UTC)})}
+    moved = [click("v", object_id, frame_index=5) for object_id in (1, 2)]
+    check(tmp_path, disk_storage, state, *moved, W, reviews=reviews)
+    assert "labeled again: 'v' (object 2)" in caplog.text

@@ -93,3 +93,22 @@ def test_a_suspect_that_storage_refused_comes_after_the_others() -> None:
     assert not queue.has_fresh()
     queue.add_later(replace(item("r"), alone=True), 0.0)
     assert [one.video_id for _ in range(2) if (one := queue.next_suspect(1.0))] == ["a", "r"]
+
+
+def test_what_storage_refused_is_no_suspect_because_none_is_left() -> None:
+    queue = waiting("")
+    queue.add_later(item("r"), 0.0)
+    assert queue.next_suspect(1.0) is None
+    assert drained(queue, 1.0) == "r"
+
+
+def test_a_video_that_is_forgotten_waits_nowhere() -> None:
+    queue = waiting("")
+    for name, not_before in (("z", 3.0), ("x", 1.0), ("y", 2.0), ("w", 4.0)):
+        queue.add_later(item(name), not_before)
+    queue.add_suspect(item("s"))
+    queue.add_first([item("f")])
+    for name in "sfx":
+        queue.forget(name)
+    assert queue.next_suspect(0.0) is None
+    assert drained(queue, 9.0) == "yzw"

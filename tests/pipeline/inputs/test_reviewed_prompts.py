@@ -67,3 +67,16 @@ def test_an_empty_mask_is_hidden_and_one_of_another_size_is_refused() -> None:
         mask.fit((48, 64))
     with pytest.raises(ValueError, match="without pixels, got 1 pixels"):
         HiddenPrompt(np.eye(1, dtype=bool))
+
+
+def test_an_object_that_is_hidden_on_a_frame_keeps_the_prompts_of_the_table_on_others() -> None:
+    one = ObjectPrompts(1, "cat", ((at(0), BOX),))
+    (found,) = with_corrections(table(one), {1: [said(1, 4, hidden=True)]}).objects
+    assert (found.error, [position for position, _ in found.prompts]) == ("", [at(0), at(4)])
+
+
+def test_the_category_of_the_table_counts_and_else_the_first_that_a_reviewer_gave() -> None:
+    one = ObjectPrompts(1, "cat", ((at(0), BOX),))
+    corrections = {1: [said(1, 4, category="dog")], 3: [said(3, 2), said(3, 5, category="bird")]}
+    found = with_corrections(table(one), corrections)
+    assert [one.category for one in found.objects] == ["cat", "bird"]

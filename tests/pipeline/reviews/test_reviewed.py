@@ -107,3 +107,13 @@ def test_what_was_saved_after_the_corrections_that_were_taken_in_is_left_out_whe
 
 def test_a_job_that_nobody_reviewed_costs_one_listing(disk_storage: JobStorage) -> None:
     assert read_reviews(disk_storage) == {}
+
+
+def test_each_new_half_has_its_own_split_and_one_that_is_withdrawn_counts_no_more(disk_storage: JobStorage) -> None:
+    write_corrections(disk_storage, [correction(7, 3, split_from=1), correction(8, 4, split_from=2)])
+    first, second = (SplitFrom(frozenset({old}), frozenset({old})) for old in (1, 2))
+    assert review(disk_storage).splits == {7: first, 8: second}
+    write_corrections(disk_storage, [correction(7, 3, 5, kind="withdraw", mask_rle=None, split_from=1)])
+    found = review(disk_storage)
+    assert found.splits == {7: SplitFrom(frozenset(), frozenset({1})), 8: second}
+    assert read_video(disk_storage, "a", found.files).splits == found.splits
