@@ -204,6 +204,7 @@ def test_the_old_track_of_a_split_stays_fixed_where_the_document_corrects_it_els
 
 def test_three_verdicts_of_one_visit_are_taken_back_by_their_files(client: Client) -> None:
     paths = [client.say(*KEY, word)["path"] for word in ("accept", "reject", "fix")]
-    for path, left in zip(reversed(paths), ("ann reject", "ann accept", None), strict=True):
-        undo(client, path=path)
+    lefts = ("ann reject", "ann accept", None)
+    for path, word, left in zip(reversed(paths), ("fix", "reject", "accept"), lefts, strict=True):
+        assert undo(client, path=path)["taken"]["verdict"] == word
         assert verdict(client) == left

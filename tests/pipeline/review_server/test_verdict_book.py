@@ -112,3 +112,22 @@ def test_a_book_holds_what_it_wrote_as_others_read_it(tmp_path: Path) -> None:
     said, _ = mine.write({**verdict(KEYS[0], "accept", "ann", at), "seconds": 0.1})
     other.look()
     assert other.history(KEYS[0]) == mine.history(KEYS[0]) == [said]
+
+
+def test_what_others_have_said_since_is_not_undone_and_what_is_undone_is_not_undone_twice(tmp_path: Path) -> None:
+    storage = JobStorage(str(tmp_path))
+    mine, other = VerdictBook(storage), VerdictBook(storage)
+    now = datetime.now(UTC)
+    first, _ = mine.write(verdict(KEYS[0], "accept", "ann", now))
+    other.look()
+    second, _ = other.write(verdict(KEYS[0], "reject", "bob", now))
+    mine.look()
+    with pytest.raises(ChangedMeanwhile, match="nothing is undone: bob said reject since"):
+        mine.undo(first.path, KEYS[0], "ann")
+    assert mine.current(KEYS[0]) == other.current(KEYS[0]) == second
+    other.undo(second.path, KEYS[0], "bob")
+    mine.look()
+    mine.undo(first.path, KEYS[0], "ann")
+    with pytest.raises(ChangedMeanwhile, match=r"^nothing is undone$"):
+        mine.undo(first.path, KEYS[0], "ann")
+    assert mine.current(KEYS[0]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,25 @@ def test_a_compaction_gathers_verdicts_and_tables_show_the_same(tmp_path: Path) 
     assert len(read_verdicts(storage)) == 1
     assert storage.num_read == 1
     assert tables.open(uri).tracks(rejected=True).equals(before)
+
+
+def test_a_digest_of_another_version_is_passed_over(storage: CountingStorage) -> None:
+    for number in range(6):
+        write_verdicts(storage, [said(f"v{number}")])
+    replace(FEW, version=2).digest(storage)
+    storage.num_read = 0
+    assert len(list(FEW.read(storage))) == 6
+    assert storage.num_read == 7, "the digest, and all files"
+
+
+def test_a_digest_says_nothing_of_files_that_are_gone(storage: CountingStorage) -> None:
+    paths = [write_verdicts(storage, [said(f"v{number}")]) for number in range(6)]
+    FEW.digest(storage)
+    storage.delete([paths[0]])
+    assert [row["video_id"] for row in FEW.read(storage)] == [f"v{number}" for number in range(1, 6)]
+    storage.delete(paths[1:4])
+    for number in range(6, 10):
+        write_verdicts(storage, [said(f"v{number}")])
+    (first,) = storage.listing(DIGESTS)
+    FEW.digest(storage)
+    assert storage.listing(DIGESTS) != [first], "four files are in none, which are many"

@@ -117,3 +117,20 @@ def test_each_new_half_has_its_own_split_and_one_that_is_withdrawn_counts_no_mor
     found = review(disk_storage)
     assert found.splits == {7: SplitFrom(frozenset(), frozenset({1})), 8: second}
     assert read_video(disk_storage, "a", found.files).splits == found.splits
+
+
+def test_a_track_is_settled_as_the_reviewer_saw_it_also_where_it_was_labeled_again_before_the_verdict(
+    disk_storage: JobStorage,
+) -> None:
+    write_verdicts(disk_storage, [verdict(1, "accept", 9) | {"labeled_at": at(2)}])
+    assert review(disk_storage).settled == {1: at(2)}
+
+
+def test_corrections_of_another_video_in_the_same_file_are_not_this_videos(disk_storage: JobStorage) -> None:
+    of_another = [correction(1, 3, 5, left=9, video_id="b"), correction(9, 0, video_id="b", split_from=1)]
+    write_corrections(disk_storage, [correction(1, 3), *of_another])
+    planned = review(disk_storage)
+    found = read_video(disk_storage, "a", planned.files)
+    assert (found.objects.keys(), found.splits) == ({1}, {})
+    assert found.objects[1][0].rle == square((24, 32), 2, 3)
+    assert found.object_hashes == dict(planned.object_hashes)
