@@ -17,6 +17,7 @@ WRITTEN = ("output", "log_file")
 """Keys of places that a run makes, where a placeholder that is misspelled would be a folder of that name."""
 _NAMED = re.compile(r"\{([A-Za-z]\w*)\}")
 _LIKE_A_DATE = ("date", "day", "today", "datetime")
+_ALIKE = 0.82  # `{dat}` and `{dates}` are meant for a date; `{data}`, `{gate}` and `{update}` may be names of folders
 TODAY = "today"
 _DAYS_AGO = {TODAY: 0, "yesterday": 1}
 
@@ -31,14 +32,15 @@ def with_dates(
     """Those of these values, texts or tuples of texts, that hold `{date}`, with the date that `given` means.
 
     `now` is a clock that tells its time zone; the date is that of `time_zone`, or of this machine. Raises `ConfigError`
-    for what is no date and no time zone, and for another date than today that no value holds: the run would be that of
-    every other day. It is raised, too, for another name in braces where the run writes: nobody would look there.
+    for what is no date and no time zone, and for another date than that of today which no value holds: the run would be
+    that of every other day. A scheduler may give the date of today to all jobs. Another name in braces is refused where
+    the run writes, because nobody would look there.
     """
     for key in WRITTEN:
         check_placeholders(key, places.get(key))
     told = _date(given, time_zone, now).isoformat()
     named = {key: value for key, value in places.items() if PLACEHOLDER in str(value)}
-    if not named and given != TODAY:
+    if not named and told != _date(TODAY, time_zone, now).isoformat():
         raise ConfigError(
             f"date={given} changes nothing, because no place of the job holds {PLACEHOLDER}: write {PLACEHOLDER} into "
             f"{', '.join(places)}, or leave date= out"
@@ -53,7 +55,7 @@ def with_dates(
 def check_placeholders(key: str, place: str | None) -> None:
     """Raises `ConfigError` for a name in braces that is meant for `{date}`, as `{day}` or `{Date}`; others stay."""
     for name in _NAMED.findall(place or ""):
-        if name != PLACEHOLDER[1:-1] and get_close_matches(name.lower(), _LIKE_A_DATE, n=1, cutoff=0.7):
+        if name != PLACEHOLDER[1:-1] and get_close_matches(name.lower(), _LIKE_A_DATE, n=1, cutoff=_ALIKE):
             raise ConfigError(
                 f"{key}={redact_uri(str(place))}: {{{name}}} stands for nothing; {PLACEHOLDER} is the date of the run, "
                 "as 2026-11-29"

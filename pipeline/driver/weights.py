@@ -45,7 +45,8 @@ def resolve_weights(
         if revision is not None:
             raise ConfigError(
                 f"model.revision={revision} is for a repository of the Hub (owner/name), and model.checkpoint="
-                f"{redact_uri(source)} is none: leave it out, or name the repository"
+                f"{redact_uri(source)} is none: leave it out (model.revision=null where a job file has it), or name "
+                "the repository"
             )
         return placed
     if not is_hub_id(source):

@@ -47,6 +47,23 @@ REVIEWS = "reviews"
 DETECTIONS = "_detections"
 FORMER = "_former"
 VERIFY = "_verify"
+OWN_NAMES = (
+    JOB,
+    OWNER,
+    STATUS,
+    LAST_RUN,
+    RUNS,
+    WAITING,
+    LISTING,
+    LOG,
+    SESSIONS,
+    DIGESTS,
+    BUSY,
+    REVIEWS,
+    DETECTIONS,
+    FORMER,
+)
+"""What the job alone writes beside its tables. `_verify` is not meant, because a job lies in it, which writes there."""
 VERIFY_WALKS = f"{VERIFY}/walks.parquet"
 VERIFY_VIDEOS = f"{VERIFY}/videos.parquet"
 VERIFY_PROMPTS = f"{VERIFY}/prompts.parquet"

@@ -12,10 +12,11 @@ from pipeline.output import layout
 from pipeline.output.schema import TABLES
 from pipeline.redact import redact_uri
 from pipeline.storage import destinations
+from pipeline.storage.job_storage import TEMPORARY
 from pipeline.storage.on_disk import is_folder
 from pipeline.storage.uris import StorageOptions, is_local, local_path
 
-_OF_A_JOB = frozenset((*TABLES, layout.REVIEWS, layout.JOB, layout.LAST_RUN))
+_OF_A_JOB = frozenset((*TABLES, *layout.OWN_NAMES, TEMPORARY))
 
 
 def check_file(to: str, example: str, storage_options: StorageOptions | None = None, key: str = "to") -> None:
@@ -33,21 +34,17 @@ def check_folder(to: str, storage_options: StorageOptions | None = None) -> None
 def check_beside_jobs(place: str, key: str) -> None:
     """Raises `ConfigError` if a place on disk is a file or folder of a job, or lies in one.
 
-    Beside them is room: `labels/report.html` is fine. In a store nothing is looked up, because that costs requests.
+    Beside them is room: `labels/report.html` is fine, and so is `labels/_logs/run.log`. In a store nothing is looked
+    up, because that costs requests.
     """
     if not is_local(place):
         return
     path = Path(local_path(place)).expanduser().resolve()
     for job in path.parents:
         own = path.relative_to(job).parts[0]
-        if _is_of_a_job(own) and is_folder(job / layout.LOG):
+        if own in _OF_A_JOB and is_folder(job / layout.LOG):
             where = "is" if path == job / own else "lies in"
             raise ConfigError(
                 f"{key}={redact_uri(place)} {where} {own} of the job {job}, which the job alone writes: name another "
                 f"place, as {key}={job.name}-{path.name}"
             )
-
-
-def _is_of_a_job(name: str) -> bool:
-    """Whether a name below `output=` is the job's. `_verify` is not meant: a job lies in it, which writes there."""
-    return name in _OF_A_JOB or (name.startswith("_") and name != layout.VERIFY)

@@ -80,3 +80,14 @@ def test_a_misspelled_date_makes_no_folder_of_that_name(key: str, name: str) -> 
 def test_braces_of_a_glob_and_of_a_name_that_is_read_stay() -> None:
     job = job_config("label", ["videos=in/{a}/*.{mp4,mov}", "prompts=p/{x}.parquet", "output=out"])
     assert (job.videos, job.prompts) == ("in/{a}/*.{mp4,mov}", "p/{x}.parquet")
+
+
+@pytest.mark.parametrize("name", ["{data}", "{gate}", "{update}", "{dataset}"])
+def test_other_names_in_braces_are_names_of_folders(name: str) -> None:
+    job = job_config("label", ["videos=in", "prompts=p", f"output=out/{name}"])
+    assert job.output == f"out/{name}"
+
+
+@pytest.mark.parametrize("given", ["today", NIGHT.date().isoformat()])
+def test_a_scheduler_may_give_the_date_of_today_to_a_job_without_the_placeholder(given: str) -> None:
+    assert with_dates({"output": "out"}, given, None, lambda: NIGHT) == {}

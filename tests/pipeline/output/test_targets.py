@@ -22,7 +22,9 @@ def job(tmp_path: Path) -> Path:
     return tmp_path / "labels"
 
 
-@pytest.mark.parametrize("place", ["masks/queue.parquet", "videos/a/b.parquet", "reviews/q.parquet", "_log/q.parquet"])
+@pytest.mark.parametrize(
+    "place", ["masks/queue.parquet", "videos/a/b.parquet", "reviews/q.parquet", "_log/q.parquet", "_tmp/q.parquet"]
+)
 def test_a_file_among_those_of_a_job_is_refused_and_another_place_is_named(job: Path, place: str) -> None:
     own = place.partition("/")[0]
     with pytest.raises(ConfigError) as error:
@@ -38,7 +40,7 @@ def test_a_folder_among_those_of_a_job_is_refused(job: Path, place: str) -> None
 
 
 def test_beside_the_tables_and_in_folders_that_are_called_alike_is_room(job: Path, tmp_path: Path) -> None:
-    for place in (job / "report.html", job / "coco/masks", tmp_path / "masks/x", job / "_verify/job"):
+    for place in (job / "report.html", job / "coco/masks", tmp_path / "masks/x", job / "_verify/job", job / "_logs/a"):
         check_beside_jobs(str(place), "to")
     check_beside_jobs(f"s3://bucket{job}/masks", "to")
     assert not (tmp_path / "masks").exists(), "a check makes nothing"
