@@ -52,13 +52,14 @@ def align_frames(predicted: VideoMasks, true: VideoMasks, match: FrameMatch, sid
 
 def _nearest(predicted: VideoMasks, true: VideoMasks, side: str) -> Int64Array:
     """For each annotated frame the place of the labeled frame nearest in time; -1 where none is near."""
-    known = np.flatnonzero(~np.isnan(predicted.pts_T))
+    pts_T = _with_guesses(predicted)
+    known = np.flatnonzero(~np.isnan(pts_T))
     if np.isnan(true.pts_T).any():
         raise InputError(f"{side}: video {true.video_id!r} has frames without a time; give frames=index")
     if not len(known):
         raise InputError(f"video {true.video_id!r}: the output knows no times of its frames; give frames=index")
-    known = known[np.argsort(predicted.pts_T[known], kind="stable")]  # times of damaged files fall now and then
-    times = predicted.pts_T[known]
+    known = known[np.argsort(pts_T[known], kind="stable")]  # times of damaged files fall now and then
+    times = pts_T[known]
     after = np.clip(np.searchsorted(times, true.pts_T), 1, max(len(times) - 1, 1))
     after = np.minimum(after, len(times) - 1)
     before = np.maximum(after - 1, 0)
@@ -70,6 +71,22 @@ def _nearest(predicted: VideoMasks, true: VideoMasks, side: str) -> Int64Array:
     is_nearest = np.zeros(len(found), np.bool_)
     is_nearest[by_distance[np.unique(found[by_distance], return_index=True)[1]]] = True
     return np.where(is_nearest, found, -1)
+
+
+def _with_guesses(video: VideoMasks) -> Float64Array:
+    """The times of its frames, those that nothing tells by the frames around, `[T]`.
+
+    Rows tell times, and a frame that was labeled before any object had begun has none. All masks of the output are
+    empty there, so that a guess which is off by a frame changes no score.
+    """
+    known = np.flatnonzero(~np.isnan(video.pts_T))
+    if len(known) < 2:
+        return video.pts_T
+    frames, times = video.frames_T[known], video.pts_T[known]
+    step = (times[-1] - times[0]) / (frames[-1] - frames[0])
+    beyond = np.minimum(video.frames_T - frames[0], 0) + np.maximum(video.frames_T - frames[-1], 0)
+    guessed: Float64Array = np.interp(video.frames_T, frames, times) + beyond * step
+    return np.where(np.isnan(video.pts_T), guessed, video.pts_T)
 
 
 def half_a_frame(video: VideoMasks) -> float:

@@ -248,6 +248,22 @@ def test_frames_are_paired_by_time_where_they_are_counted_otherwise(folders: tup
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("begin", "stride"), [(3, 1), (4, 2)])
+def test_frames_before_a_late_prompt_count_as_not_found_by_time_as_by_number(
+    folders: tuple[str, str], tmp_path: Path, begin: int, stride: int
+) -> None:
+    """Frames on which no object has a row have no time, and were left out: J&F was 100 where it is 40 by number."""
+    output = write_output(tmp_path / "out", found(), prompted=(begin,), begin=begin, stride=stride)
+    rows = pq.read_table(folders[1])
+    timed = rows.append_column("pts_seconds", pa.array(rows["frame_index"].to_numpy() / 12))
+    pq.write_table(timed, tmp_path / "timed.parquet")
+    sides = output, str(tmp_path / "timed.parquet")
+    by_index, by_time = (evaluate(sides, tmp_path / "to", f"frames={frames}")[0] for frames in ("index", "time"))
+    assert by_time == by_index
+    assert by_index["late", "1"]["num_missed"] == begin // stride
+
+
+@pytest.mark.slow
 def test_frames_that_were_not_labeled_are_left_out_and_counted(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
