@@ -194,10 +194,13 @@ class Experience:
     def measured(cls, videos: pa.Table, on_disk: OnDisk, source: str) -> Experience:
         """From rows of `videos`. `on_disk` is what these or more videos take.
 
-        Of several devices the one with most videos counts. `{videos}` in `source` becomes how many they are.
+        Videos of rounds of reviews, of which some objects were labeled alone, count only where there are no others. Of
+        several devices the one with most videos counts. `{videos}` in `source` becomes how many they are.
         """
         ok = videos.filter(pc.and_(pc.equal(videos["status"], Status.OK.value), pc.greater(videos["num_frames"], 0)))
         ok = ok.filter(pc.greater(pc.fill_null(ok["wall_seconds"], 0.0), 0.0))
+        whole = ok.filter(pc.is_null(ok["kept_since"]))  # where objects kept their masks, no time went into these
+        ok = whole if whole.num_rows else ok
         if not ok.num_rows:
             return cls()
         devices = [device_in(text) for text in ok["versions"].to_pylist()]

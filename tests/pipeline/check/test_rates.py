@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from pipeline.check.estimate import Experience
 from pipeline.check.rates import Rates, Work, fit
+from pipeline.check.room import OnDisk
+from pipeline.output.schema import VIDEOS as VIDEO_ROWS
+from pipeline.records import Outcome, Status
+from tests.support.labeled import video_row
 
 VIDEOS = np.array([[100, 100, 200], [100, 800, 200], [50, 50, 400], [400, 400, 100], [300, 1500, 600]], np.float64)
 
@@ -48,3 +57,24 @@ def test_work_adds_up() -> None:
     work = Work(1, 2, 3, 4, 5, 6)
     assert work.plus(work) == work.times(2) == Work(2, 4, 6, 8, 10, 12)
     assert Rates(1.0, 10.0, 100.0).seconds(work) == 321.0
+
+
+def _labeled(number: int, seconds: float, **columns: Any) -> pa.Table:
+    """A row of `videos`: 100 frames of 8 objects, the number-th of one worker."""
+    row = video_row(Outcome(f"v{number}", Status.OK, "p", 800, 100), num_tracks=8).to_pylist()[0]
+    ended = datetime(2026, 11, 30, tzinfo=UTC) + timedelta(hours=number)
+    made = {"wall_seconds": seconds, "finished_at": ended, "height": 480, "width": 640}
+    return pa.Table.from_pylist([row | made | columns], VIDEO_ROWS)
+
+
+def test_videos_of_which_a_round_labeled_some_objects_alone_do_not_say_how_long_whole_ones_take() -> None:
+    """Their masks are those of all objects: after a round of reviews a plan promised half of the time."""
+    earlier = datetime(2026, 11, 1, tzinfo=UTC)
+    whole = [_labeled(number, 20.0) for number in range(3)]
+    partly = [_labeled(number, 4.0, kept_since=earlier) for number in range(3, 6)]
+    found = Experience.measured(pa.concat_tables([*whole, *partly]), OnDisk(), "{videos}")
+    assert (found.num_videos, found.seconds, found.num_frames) == (3, 60.0, 300)
+    assert found.rates is not None
+    assert found.rates.seconds(Work(100, 800, 30.72)) == pytest.approx(20.0)
+    only = Experience.measured(pa.concat_tables(partly), OnDisk(), "{videos}")
+    assert (only.num_videos, only.seconds) == (3, 12.0), "better than nothing"
