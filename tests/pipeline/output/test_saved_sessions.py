@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pipeline.config.worker_config import CheckpointConfig
 from pipeline.output.layout import session_folder
 from pipeline.output.saved_sessions import SessionStore, delete_all, num_saved, session_identity
-from pipeline.records import TimeRange, VideoSource, WorkItem
+from pipeline.records import ReviewedItem, ReviewWork, TimeRange, VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.full_disk import full_disk
 from tests.support.labeled import mask_rows
@@ -210,3 +211,19 @@ def test_the_end_of_a_job_deletes_everything(storage: JobStorage) -> None:
     delete_all(storage)
     assert storage.tree("_sessions") == []
     assert storage.read("masks/x.parquet") == b"x"
+
+
+def test_what_was_saved_with_other_corrections_or_of_other_objects_does_not_fit() -> None:
+    plain = session_identity(ITEM, "f1", "9 bytes")
+    names = {field.name: getattr(ITEM, field.name) for field in fields(WorkItem)}
+    found = [
+        session_identity(ReviewedItem(**names, review=work), "f1", "9 bytes")
+        for work in (
+            ReviewWork("h1", ("reviews/1",)),
+            ReviewWork("h2", ("reviews/1", "reviews/2")),
+            ReviewWork("", (), "s1"),
+            ReviewWork("h1", ("reviews/1",), "s1"),
+        )
+    ]
+    assert all(one != other for one, other in combinations([plain, *found], 2))
+    assert session_identity(ReviewedItem(**names), "f1", "9 bytes") == plain, "nobody has said anything of it"

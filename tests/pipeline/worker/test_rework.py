@@ -178,3 +178,19 @@ def test_a_found_object_is_prompted_by_the_mask_that_found_it(rows: FormerRows) 
     first = rows.masks({1}).filter(pc.field("is_prompt"))["rle"][0].as_py()
     assert one.prompts[0][1].counts == first["counts"].encode()
     assert found.columns(1)["correction"] == "fix"
+
+
+def test_a_split_cuts_nothing_off_an_object_with_prompts_of_its_own_nor_where_the_new_one_is_not_shown() -> None:
+    given = corrections(said(2, 4, split_from=1))
+    assert rework(ITEM, prompts(1, 2), given, {}, None, MADE).cuts == {1: [(5, None)]}
+    hidden = corrections(said(7, 4, hidden=True, split_from=1))
+    assert rework(ITEM, prompts(1), hidden, {}, None, MADE).cuts == {}
+
+
+def test_the_old_object_of_a_split_is_shown_again_by_its_own_prompts_alone_and_not_by_those_of_unknown_frames() -> None:
+    click = PointPrompt(((3.0, 3.0),), (1,))
+    timed = ((FramePosition(None, 0.5), click), (FramePosition(0, None), click))
+    other = ObjectPrompts(1, None, ((FramePosition(7, None), click),))
+    prompted = VideoPrompts((other, ObjectPrompts(2, None, timed)))
+    given = corrections(said(7, 4, split_from=2))
+    assert rework(ITEM, prompted, given, {}, None, MADE).cuts == {7: [(0, 4)], 2: [(5, None)]}
