@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -202,12 +202,20 @@ def delete_others(storage: JobStorage, video_ids: Iterable[str]) -> None:
     storage.delete(path for path in storage.tree(SESSIONS) if path.rpartition("/")[0] not in kept)
 
 
-def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str, object]:
-    """What must be the same for a worker to go on from a saved session. `content` describes the video's file."""
+def session_identity(
+    item: WorkItem, config_hash: str, content: str, kept_ids: Collection[int] = ()
+) -> dict[str, object]:
+    """What must be the same for a worker to go on from a saved session. `content` describes the video's file.
+
+    The rows of objects of `kept_ids` stay as they were, and the session has the others. Which they are may change while
+    the corrections do not: somebody accepts a track that a killed worker was labeling again.
+    """
     # What was saved of other objects, or with other corrections, is of no use. Sessions of earlier programs lack it.
-    reviewed = {}
+    reviewed: dict[str, object] = {}
     if isinstance(item, ReviewedItem) and (item.review.files or item.review.former):
         reviewed = {"reviews": [item.review.review_hash, item.review.former]}
+    if kept_ids:
+        reviewed["kept"] = sorted(kept_ids)
     return {
         "schema_version": SCHEMA_VERSION,
         "video_id": item.video_id,

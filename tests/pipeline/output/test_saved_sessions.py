@@ -227,3 +227,7 @@ def test_what_was_saved_with_other_corrections_or_of_other_objects_does_not_fit(
     ]
     assert all(one != other for one, other in combinations([plain, *found], 2))
     assert session_identity(ReviewedItem(**names), "f1", "9 bytes") == plain, "nobody has said anything of it"
+    item = ReviewedItem(**names, review=ReviewWork("h1", ("reviews/1",), "s1"))
+    with_kept = [session_identity(item, "f1", "9 bytes", kept) for kept in ({1}, {1, 2})]
+    assert all(one != other for one, other in combinations([*found, *with_kept], 2))
+    assert session_identity(item, "f1", "9 bytes", frozenset([2, 1])) == with_kept[1]

@@ -9,7 +9,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from model import FrameResult, Media, Step, advance
 from pipeline.config.worker_config import CheckpointConfig
 from pipeline.errors import StorageError
 from pipeline.output.saved_sessions import num_saved
-from pipeline.records import Status, VideoSource, Weights, WorkItem
+from pipeline.records import ReviewedItem, ReviewWork, Status, VideoSource, Weights, WorkItem
+from pipeline.reviews.corrections import write_corrections
+from pipeline.reviews.reviewed import read_reviews
 from pipeline.video.media import open_media
 from pipeline.worker.equipment import Stages
 from pipeline.worker.labeler import Labels, Steps, label_steps
@@ -274,6 +277,34 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     num_labeled = sum(report.done.num_frames for report in reports)
     assert num_labeled == (NUM_FRAMES - progress.num_saved if other == "a" else NUM_FRAMES)
     assert outcomes(reports) == {"a": Status.OK}
+
+
+@pytest.mark.slow
+def test_a_corrected_video_starts_anew_when_a_track_that_was_in_its_saved_session_is_accepted_meanwhile(
+    make: MakeWorker, items: dict[str, WorkItem]
+) -> None:
+    """The run is killed in the middle of the video, and the next one keeps the rows of that track."""
+    rule = CheckpointConfig(every_frames=1)
+    before = make()
+    (former,) = (segment.name for report in finish(before, items["a"]) for segment in report.segments)
+    masks = [row for row in published(before, "masks") if row["frame_index"] == 1]
+    said = {"kind": "mask", "reviewer": "ann", "reviewed_at": datetime.now(UTC)}
+    storage = before.settings.job.storage
+    rows = [{name: row[name] for name in ("video_id", "object_id", "frame_index")} for row in masks]
+    write_corrections(storage, [row | said | {"mask_rle": one["rle"]} for row, one in zip(rows, masks, strict=True)])
+    review = read_reviews(storage)["a"]
+    work = ReviewWork(review.review_hash, review.files, former)
+    names = {field.name: getattr(items["a"], field.name) for field in fields(WorkItem)}
+    first = make(Stages(label_steps=StopsAt(2)), checkpoint=rule, beat_seconds=0.01)
+    (progress,) = first.work([ReviewedItem(**names, review=work)]).in_flight
+    while not progress.num_saved:
+        (progress,) = first.work(()).in_flight
+    first.close()
+    accepted = replace(work, settled=((int(str(masks[0]["object_id"])), datetime.now(UTC)),))
+    reports = finish(make(checkpoint=rule), ReviewedItem(**names, review=accepted))
+    assert outcomes(reports) == {"a": Status.OK}
+    (segment,) = (segment for report in reports for segment in report.segments)
+    assert segment.num_rows["masks"] == NUM_FRAMES * len(masks)
 
 
 @pytest.mark.slow
