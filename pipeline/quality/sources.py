@@ -135,11 +135,28 @@ def with_all_frames(video: VideoMasks, num_frames: int, num_decoded: int) -> Vid
     Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them.
     """
     every = np.arange(num_frames, dtype=np.int64) * _step(video.frames_T, num_frames, num_decoded)
-    if not np.isin(video.frames_T, every).all():
-        return video
+    if not np.isin(video.frames_T, every).all() or every[-1] >= num_decoded:
+        every = _beside_prompts(video, num_frames, num_decoded)
     pts = np.full(len(every), np.nan)
     pts[np.searchsorted(every, video.frames_T)] = video.pts_T
     return VideoMasks(video.video_id, video.size_hw, every, pts, video.tracks)
+
+
+def _beside_prompts(video: VideoMasks, num_frames: int, num_decoded: int) -> Int64Array:
+    """The labeled frames where some with prompts lie between the steps; those with rows alone if no one step fits.
+
+    Frames with prompts are labeled whatever the stride is, and all others are whole steps from the first one.
+    """
+    prompted = [track.frames_T[track.is_prompt_T] for track in video.tracks.values()]
+    divisor = int(np.gcd.reduce(np.setdiff1d(video.frames_T, np.concatenate([np.zeros(0, np.int64), *prompted]))))
+    steps = np.arange(1, divisor + 1)
+    found = []
+    for step in steps[divisor % steps == 0].tolist():
+        every = np.union1d(np.arange(0, num_decoded, step), video.frames_T)
+        inside = every[(every >= video.frames_T[0]) & (every <= video.frames_T[-1])]
+        if len(every) == num_frames and len(inside) == len(video.frames_T):
+            found.append(every)
+    return found[0] if len(found) == 1 else video.frames_T
 
 
 def _step(frames_T: Int64Array, num_frames: int, num_decoded: int) -> int:
