@@ -13,7 +13,7 @@ from pipeline.output.layout import FORMER, segment_object
 from pipeline.output.schema import MASKS
 from pipeline.output.segments import put_away, read_whole
 from pipeline.storage.job_storage import JobStorage
-from tests.support.labeled import labeled, publish
+from tests.support.labeled import labeled, mask_rows, publish
 
 
 def test_rows_of_some_objects_are_read_bit_for_bit_from_memory_and_from_disk(
@@ -101,3 +101,10 @@ def test_rows_are_read_again_that_are_put_away_while_they_are_read(disk_storage:
     assert former is not None
     assert former.tracks["object_id"].to_pylist() == [1, 2]
     assert rows.masks({1, 2}).num_rows == 8
+
+
+def test_masks_of_several_parts_are_joined_in_the_order_of_objects_each_once() -> None:
+    def part(*object_ids: int) -> pa.Table:
+        return mask_rows("a", object_ids, 3).sort_by([("object_id", "ascending"), ("frame_index", "ascending")])
+
+    assert merged_masks([part(2, 4), part(1, 3, 5), part()]).equals(part(1, 2, 3, 4, 5))

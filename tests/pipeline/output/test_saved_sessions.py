@@ -231,3 +231,19 @@ def test_what_was_saved_with_other_corrections_or_of_other_objects_does_not_fit(
     with_kept = [session_identity(item, "f1", "9 bytes", kept) for kept in ({1}, {1, 2})]
     assert all(one != other for one, other in combinations([*found, *with_kept], 2))
     assert session_identity(item, "f1", "9 bytes", frozenset([2, 1])) == with_kept[1]
+
+
+def test_a_video_is_saved_when_enough_time_has_passed_since_labeling_began_or_it_was_saved_last(
+    disk_storage: JobStorage,
+) -> None:
+    clock = Clock()
+    store = checkpoint(disk_storage, clock=clock)
+    clock.now = 1000.0
+    store.begin()
+    clock.now = 1059.0
+    assert not store.is_due(1), "what was saved was read long before labeling began"
+    clock.now = 1060.0
+    assert store.is_due(1)
+    assert store.save(b"state", rows(0, 1), 1)
+    clock.now = 1119.0
+    assert not store.is_due(2)

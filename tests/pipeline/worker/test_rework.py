@@ -194,3 +194,10 @@ def test_the_old_object_of_a_split_is_shown_again_by_its_own_prompts_alone_and_n
     prompted = VideoPrompts((other, ObjectPrompts(2, None, timed)))
     given = corrections(said(7, 4, split_from=2))
     assert rework(ITEM, prompted, given, {}, None, MADE).cuts == {7: [(0, 4)], 2: [(5, None)]}
+
+
+def test_the_old_object_of_a_split_ends_up_to_the_first_later_frame_that_shows_it() -> None:
+    given = corrections(said(1, 4), said(1, 9), said(1, 11), said(7, 4, split_from=1), said(7, 6))
+    found = rework(ITEM, prompts(1), given, {}, None, MADE)
+    assert found.cuts == {7: [(0, 4)], 1: [(5, 9)]}
+    assert (found.columns(7)["correction"], found.columns(1)["correction"]) == ("split", "fix")
