@@ -135,7 +135,8 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
     if not objects.num_rows:
         raise InputError(
             f"{truth.side}: none of its objects shows on a frame that counts by convention={arguments.convention}, so "
-            "that nothing can be scored; a table of prompts with boxes or clicks has no masks: give one with true masks"
+            f"that nothing can be scored; {_how_more_counts(arguments)}a table of prompts with boxes or clicks has no "
+            "masks: give one with true masks"
         )
     summary = summarize(objects, found.hota.result() if found.hota else None)
     notes = list(_notes(found, objects, missing if arguments.missing == "skip" else ()))
@@ -154,6 +155,11 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
         save_page(posixpath.join(arguments.to, "evaluation.html"), page, arguments.to_options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
+
+
+def _how_more_counts(arguments: EvaluateArguments) -> str:
+    """What to give where the convention leaves out too much, as of a video of one frame."""
+    return "" if arguments.convention == "all" else "convention=all counts the first and the last frame as well; "
 
 
 def _make_scorer(job: ScoringJob, worker_id: str) -> Scorer:
@@ -216,6 +222,8 @@ def _notes(found: Scored, objects: pa.Table, skipped: Sequence[str]) -> Iterator
         yield "left out", f"{counted(num_prompted, 'mask')} on prompted frames (prompted=include counts them)"
     if found.num_unpaired:
         yield "left out", f"{counted(found.num_unpaired, 'annotated frame')} that the output has not labeled"
+    if num_empty := objects.filter(pc.field("num_frames") == 0).num_rows:
+        yield "left out", f"{counted(num_empty, 'object')} of which no frame counts"
     if skipped:
         videos = counted(len(skipped), "video")
         yield "left out", f"{videos} without masks in the output: {named(skipped)}"

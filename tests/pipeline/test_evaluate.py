@@ -264,6 +264,21 @@ def test_frames_before_a_late_prompt_count_as_not_found_by_time_as_by_number(
 
 
 @pytest.mark.slow
+def test_objects_of_which_no_frame_counts_are_told_and_what_counts_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a photo 1 object was told and a line of dashes, or advice about boxes and clicks."""
+    photos = {"one": {1: track(30, 30, 12, range(1), 1)}}
+    sides = write_output(tmp_path / "out", photos), write_table(tmp_path / "truth.parquet", photos)
+    evaluate(sides, tmp_path / "to", "convention=davis")
+    assert "left out 1 object of which no frame counts" in capsys.readouterr().out
+    told = refused([f"output={sides[0]}", f"truth={sides[1]}", "convention=sa_v"], capsys)
+    assert "convention=all counts the first and the last frame as well" in told
+    evaluate(sides, tmp_path / "to", "prompted=include")
+    assert "no frame counts" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_frames_that_were_not_labeled_are_left_out_and_counted(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
