@@ -35,16 +35,21 @@ def one_of(kind: type[T], name: str, word: str) -> T:
 
 
 class Listed:
-    """The files below `reviews/`: listed once, when they are asked for first, for all who read tables of them."""
+    """The files below `reviews/`: listed once, when they are asked for first, for all who read tables of them.
 
-    def __init__(self, storage: JobStorage) -> None:
+    `kind` is that of the table, where one table alone is read. A store lists 1000 files with a request, and a job has
+    many more verdicts than corrections.
+    """
+
+    def __init__(self, storage: JobStorage, kind: str | None = None) -> None:
         self._storage = storage
+        self._stem = "" if kind is None else f"{kind}-"
         self._paths: tuple[str, ...] | None = None
 
     def paths(self) -> tuple[str, ...]:
         """Their paths below `output=`. Raises `StorageError` if the store does not answer."""
         if self._paths is None:
-            self._paths = tuple(stored.path for stored in self._storage.listing(REVIEWS))
+            self._paths = tuple(stored.path for stored in self._storage.listing(REVIEWS, self._stem))
         return self._paths
 
 
@@ -119,13 +124,13 @@ class ReviewTable:
 
         Where there are `many_files`, those that a digest holds are not read. Raises like `read`.
         """
-        found = (listed or Listed(storage)).paths()
+        found = (listed or Listed(storage, self.name)).paths()
         paths = sorted(path for path in found if is_review(self.name, path) and path not in known)
         yield from self._read(storage, paths, self._digested(storage, paths))
 
     def digest(self, storage: JobStorage) -> None:
         """Write a digest of all files, if `many_files` of them are in none. Raises like `read`."""
-        paths = sorted(stored.path for stored in storage.listing(REVIEWS) if is_review(self.name, stored.path))
+        paths = sorted(path for path in Listed(storage, self.name).paths() if is_review(self.name, path))
         digested = self._digested(storage, paths)
         if len(paths) - len(digested) >= self.many_files:
             write_digest(storage, self.name, self.schema, self.version, dict(self._read(storage, paths, digested)))

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from pipeline.reviews.corrections import read_corrections, write_corrections
-from pipeline.storage.job_storage import JobStorage
+from pipeline.reviews.corrections import read_correction_files, read_corrections, write_corrections
+from pipeline.reviews.verdicts import write_verdicts
+from pipeline.storage.job_storage import JobStorage, Stored
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
+AT_NOON = {"reviewed_at": NOON}
 
 
 def drawn(width: int) -> dict[str, Any]:
@@ -68,3 +70,22 @@ def test_a_correction_that_says_nonsense_is_refused(bad: dict[str, Any], message
     with pytest.raises(ValueError, match=message):
         write_corrections(storage, [row(object_id=5), bad])
     assert read_corrections(storage) == {}
+
+
+def test_who_looks_for_corrections_again_and_again_has_no_verdicts_listed(
+    storage: JobStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that saves a mask asks for them each time, and beside 20 corrections may lie 100 000 verdicts."""
+    path = write_corrections(storage, [row()])
+    write_verdicts(storage, [{"video_id": "a", "object_id": 1, "verdict": "accept", "reviewer": "ann"} | AT_NOON])
+    listed: list[str] = []
+    listing = storage.listing
+
+    def noted(folder: str, stem: str = "") -> list[Stored]:
+        found = listing(folder, stem)
+        listed.extend(one.path for one in found)
+        return found
+
+    monkeypatch.setattr(storage, "listing", noted)
+    assert [one for one, _ in read_correction_files(storage)] == [path]
+    assert listed == [path]
