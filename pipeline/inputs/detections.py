@@ -36,8 +36,8 @@ null, and a worker does not read them, so that both make the same hash.
 """
 
 
-MOST_SCORE = 1.001
-"""A sum of probabilities may be a little above 1."""
+MOST_SCORE = 1.1
+"""A sum of probabilities may be a little above 1, and an IoU that a network such as SAM predicts of its masks, too."""
 
 
 @dataclass(frozen=True)
