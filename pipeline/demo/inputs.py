@@ -115,5 +115,11 @@ def _write_if_new(uri: str, clip: Clip, storage_options: StorageOptions | None) 
     Its bytes may be others: the encoder does not give the same ones each time.
     """
     filesystem, path = open_filesystem(uri, storage_options)
-    if not filesystem.exists(path) or mp4_comment(io.BytesIO(filesystem.cat_file(path))) != _drawn(clip):
+    if not filesystem.exists(path) or not _has_frames_of(clip, filesystem.cat_file(path)):
         write_file(uri, clip_mp4(clip), storage_options)
+
+
+def _has_frames_of(clip: Clip, content: bytes) -> bool:
+    """Whether a file says so in its comment. Earlier versions wrote none: such a file is known by its bytes."""
+    comment = mp4_comment(io.BytesIO(content))
+    return comment == _drawn(clip) if comment else content == encode_mp4(clip.frames_THW3, FRAMES_PER_SECOND)

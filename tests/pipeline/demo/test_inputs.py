@@ -92,3 +92,17 @@ def test_an_object_that_enters_late_is_prompted_when_it_shows() -> None:
     frame_index = prompt_frame(clip, 2)
     assert 0 < first_visible(clip, 2) < frame_index
     assert [row["frame_index"] for row in seed_prompts(clip, ["box"])] == [0, frame_index]
+
+
+def test_a_clip_of_an_earlier_version_which_wrote_no_comment_is_not_written_again(tmp_path: Path) -> None:
+    """A demo that was begun before an update warned of six videos that had changed."""
+    clip = moving_clip("a", seed=1)
+    file = tmp_path / "a.mp4"
+    file.write_bytes(encode_mp4(clip.frames_THW3, 12))
+    before = file.stat().st_mtime_ns
+    write_inputs(str(tmp_path), [clip], [])
+    assert file.stat().st_mtime_ns == before
+    file.write_bytes(encode_mp4(moving_clip("a", seed=2).frames_THW3, 12))
+    write_inputs(str(tmp_path), [clip], [])
+    with file.open("rb") as written:
+        assert mp4_comment(written), "these are other frames"
