@@ -31,7 +31,7 @@ from pipeline.quality.track_columns import MEASURED, with_doubt
 from pipeline.redact import redact_uri
 from pipeline.reviews.cycles import Cycle
 from pipeline.reviews.live import names_verdict
-from pipeline.reviews.verdicts import Key, Opinion, read_verdicts
+from pipeline.reviews.verdicts import Key, Opinion, read_verdict_files
 from pipeline.storage.destinations import load_file, save_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
@@ -103,7 +103,7 @@ def run(arguments: QueueArguments) -> ExitCode:
     _check(arguments)
     storage = JobStorage(arguments.output, arguments.storage_options)
     job = tables.open(arguments.output, arguments.storage_options)
-    said = read_verdicts(storage)
+    said = [row for _, rows in read_verdict_files(storage) for row in rows]
     opinions = job.opinions()
     if arguments.calibrate:
         return _calibrate(arguments, job, opinions)

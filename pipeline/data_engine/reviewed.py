@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +17,30 @@ from pipeline.data_engine.calibration import PRIOR_STRENGTH, auroc, cross_valida
 from pipeline.errors import InputError
 from pipeline.quality.blend import Blend
 from pipeline.quality.track_columns import badness_of
-from pipeline.reviews.verdicts import Key, Opinion
+from pipeline.reviews.verdicts import Key, Opinion, Verdict
 
 _LEAST = 10
 _FOLDS = 5
 
 
-def audited(opinions: Mapping[Key, Opinion]) -> Rate:
-    """How many of the tracks that were drawn by lot were bad when somebody looked."""
-    drawn = [opinion.is_bad for opinion in opinions.values() if opinion.is_audit]
-    return Rate(sum(drawn), len(drawn))
+def audited(verdicts: Iterable[Mapping[str, Any]]) -> Rate:
+    """How many of the tracks that were drawn by lot were bad when somebody looked, by all rows of verdicts.
+
+    A draw is of the labels that were there then. It stays in the sample when its track is labeled again and somebody
+    finds the new masks good: else bad ones would leave the sample, and good ones stay. Of the same labels the newest
+    verdict counts.
+    """
+    found: dict[tuple[Key, datetime | None], bool] = {}
+    last: dict[Key, tuple[Key, datetime | None]] = {}
+    for row in sorted(verdicts, key=lambda row: row["reviewed_at"]):
+        key, verdict = (row["video_id"], row["object_id"]), Verdict(row["verdict"])
+        if verdict is Verdict.WITHDRAW:  # of the labels of which something was said last
+            found.pop(last.get(key, (key, None)), None)
+        elif verdict is not Verdict.SKIP:
+            draw = last[key] = key, row["labeled_at"]
+            if row["is_audit"] or (draw in found and row["labeled_at"] is not None):
+                found[draw] = verdict in (Verdict.REJECT, Verdict.FIX)
+    return Rate(sum(found.values()), len(found))
 
 
 @dataclass(frozen=True)
