@@ -236,7 +236,8 @@ def looked_at(
     newest: dict[Key, Mapping[str, Any]] = {}
     for row in sorted(verdicts, key=lambda row: row["reviewed_at"]):
         if row["verdict"] != Verdict.SKIP:
-            newest[row["video_id"], row["object_id"]] = row
+            key = row["video_id"], row["object_id"]
+            newest[key] = {**row, "is_audit": row["is_audit"] or _is_drawn(newest.get(key))}
     said = [row for row in newest.values() if row["verdict"] != Verdict.WITHDRAW]
     frames = {
         (row["video_id"], row["object_id"], row["frame_index"]): row["kind"]
@@ -262,6 +263,11 @@ def looked_at(
             for name in (reviewers if len(reviewers) > 1 else ())
         },
     )
+
+
+def _is_drawn(before: Mapping[str, Any] | None) -> bool:
+    """Whether a track was drawn by lot when somebody said this: it stays in the sample when somebody thinks again."""
+    return before is not None and before["verdict"] != Verdict.WITHDRAW and bool(before["is_audit"])
 
 
 def _of(reviewer: str, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

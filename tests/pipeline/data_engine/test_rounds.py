@@ -62,6 +62,16 @@ def test_the_newest_verdict_of_a_track_counts_and_all_of_the_time_once() -> None
     assert (found.seen, found.audit) == (Rate(0, 1), Rate(1, 2))
 
 
+def test_a_track_that_was_drawn_by_lot_stays_in_the_sample_when_somebody_thinks_again() -> None:
+    """Whoever opened it again outside of the queue took it out of the sample, and a mended one is opened again."""
+    later, last = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    first = said("a", 1, "accept", is_audit=True)
+    again = looked_at([first, said("a", 1, "fix", reviewed_at=later)], [])
+    assert (again.seen, again.audit) == (Rate(0, 0), Rate(1, 1))
+    anew = [first, said("a", 1, "withdraw", reviewed_at=later), said("a", 1, "fix", reviewed_at=last)]
+    assert (looked_at(anew, []).seen, looked_at(anew, []).audit) == (Rate(1, 1), Rate(0, 0)), "it was taken back"
+
+
 def test_what_was_taken_back_and_corrections_that_fit_no_frame_took_time_and_do_not_count() -> None:
     later = NOW + timedelta(minutes=1)
     found = looked_at(
