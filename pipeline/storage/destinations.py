@@ -37,7 +37,7 @@ def check_file(to: str, example: str, storage_options: StorageOptions | None = N
     if _end(to) in _ENDS_OF_FILES.difference(ends):
         raise ConfigError(f"{key}={redact_uri(to)}: it is written as {written}; name a file as {example}")
     _check_scheme(to, storage_options, key)
-    check_writable(to, key)
+    _check_path(_end_of_links(to), to, key)
 
 
 def check_folder(to: str, storage_options: StorageOptions | None = None) -> None:
@@ -64,14 +64,32 @@ def check_writable(place: str, key: str) -> None:
 
     What only a try tells, as a disk that is full or mounted to be read, is told when the place is written.
     """
+    _check_path(Path(local_path(place)).absolute(), place, key)
+
+
+def _end_of_links(place: str) -> Path:
+    """The path of a file that is written by the name `place`. A link may name one that is not there yet."""
+    path = Path(local_path(place)).absolute()
+    end = Path(os.path.realpath(path))
+    return end if not is_there(path) and is_folder(end.parent) else path
+
+
+def _check_path(path: Path, place: str, key: str) -> None:
+    """As `check_writable`, of the path that a place on disk leads to."""
     if not is_local(place):
         return
-    path = Path(local_path(place)).absolute()
     if (link := dead_link(path)) is not None:
         raise ConfigError(f"{key}={redact_uri(place)}: {why_dead(link)}")
+    if _is_written_itself(path) and os.access(path, os.W_OK):
+        return
     nearest = next((folder for folder in (path, *path.parents) if is_folder(folder)), path)
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"{key}={redact_uri(place)}: this user may not write to {nearest}; name another place")
+
+
+def _is_written_itself(path: Path) -> bool:
+    """Whether a pipe or a device is there, as `/dev/stdout`, in the place of which no file is put."""
+    return is_there(path) and not is_file(path) and not is_folder(path)
 
 
 def _end(place: str) -> str:
@@ -147,7 +165,7 @@ def load_file(place: str, storage_options: StorageOptions | None = None) -> byte
 def _write(to: str, data: bytes, storage_options: StorageOptions | None) -> None:
     if is_local(to):
         path = Path(local_path(to)).absolute()
-        if is_there(path) and not is_file(path):  # a pipe, or /dev/stdout
+        if _is_written_itself(path):
             path.write_bytes(data)
         else:
             file = path.resolve()  # a link stays one

@@ -99,3 +99,20 @@ def test_a_link_that_leads_nowhere_is_named_with_what_it_means(tmp_path: Path) -
     (tmp_path / "nas" / "labels").mkdir(parents=True)
     JobStorage(str(link / "monday")).probe()
     check_folder(str(link / "coco"))
+
+
+def test_a_link_may_name_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
+    report, latest = tmp_path / "reports" / "1.html", tmp_path / "latest.html"
+    report.parent.mkdir()
+    latest.symlink_to(report)
+    check_file(str(latest), "report.html")
+    save_file(str(latest), b"<p>")
+    assert (latest.is_symlink(), report.read_bytes()) == (True, b"<p>")
+
+
+def test_a_pipe_is_written_in_a_folder_to_which_this_user_may_not_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `to=/dev/stdout`: none but the superuser may write to `/dev`."""
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path).is_char_device())
+    check_file("/dev/null", "report.html")
+    with pytest.raises(ConfigError, match="this user may not write to /dev"):
+        check_file("/dev/report.html", "report.html")
