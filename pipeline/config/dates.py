@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
@@ -27,9 +27,15 @@ def _now() -> datetime:
 
 
 def with_dates(
-    places: dict[str, Any], given: str, time_zone: str | None, now: Callable[[], datetime] = _now
+    places: dict[str, Any],
+    given: str,
+    time_zone: str | None,
+    now: Callable[[], datetime] = _now,
+    places_after: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Those of these values, texts or tuples of texts, that hold `{date}`, with the date that `given` means.
+
+    `places_after` are those of the steps after the run, which put the same date in by `meant_date`.
 
     `now` is a clock that tells its time zone; the date is that of `time_zone`, or of this machine. Raises `ConfigError`
     for what is no date and no time zone, and for another date than that of today which no value holds: the run would be
@@ -38,9 +44,10 @@ def with_dates(
     """
     for key in WRITTEN:
         check_placeholders(key, places.get(key))
-    told = _date(given, time_zone, now).isoformat()
+    told = meant_date(given, time_zone, now()).isoformat()
     named = {key: value for key, value in places.items() if PLACEHOLDER in str(value)}
-    if not named and told != _date(TODAY, time_zone, now).isoformat():
+    is_named = named or any(PLACEHOLDER in place for place in places_after)
+    if not is_named and told != meant_date(TODAY, time_zone, now()).isoformat():
         raise ConfigError(
             f"date={given} changes nothing, because no place of the job holds {PLACEHOLDER}: write {PLACEHOLDER} into "
             f"{', '.join(places)}, or leave date= out"
@@ -62,14 +69,18 @@ def check_placeholders(key: str, place: str | None) -> None:
             )
 
 
-def _date(given: str, time_zone: str | None, now: Callable[[], datetime]) -> date:
+def meant_date(given: str, time_zone: str | None, now: datetime) -> date:
+    """What `date=` and `time_zone=` of a job mean at a time that tells its own zone.
+
+    Raises `ConfigError` for what is no date and no time zone.
+    """
     if given not in _DAYS_AGO:
         try:
             return date.fromisoformat(given)
         except ValueError as error:
             raise ConfigError(f"date={given}: give today, yesterday or a date as 2026-11-29") from error
     try:
-        here = now().astimezone(None if time_zone is None else ZoneInfo(time_zone))
+        here = now.astimezone(None if time_zone is None else ZoneInfo(time_zone))
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ConfigError(f"time_zone={time_zone}: no such time zone; give one as UTC or Europe/Berlin") from error
     return here.date() - timedelta(days=_DAYS_AGO[given])

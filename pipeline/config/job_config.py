@@ -180,8 +180,8 @@ class JobConfig(Group):
     )
     date: Annotated[str, AsTyped("today, yesterday or a date")] = Field(
         default=TODAY,
-        description="What {date} means in videos, prompts, corrections, detections, output and log_file: today, "
-        "yesterday, or a date as 2026-11-29, for a night that fell out.",
+        description="What {date} means in videos, prompts, corrections, detections, output, log_file, after.report and "
+        "after.export: today, yesterday, or a date as 2026-11-29, for a night that fell out.",
     )
     time_zone: str | None = Field(
         default=None,
@@ -308,7 +308,8 @@ def from_hydra(config: DictConfig) -> JobConfig:
     job = checked(JobConfig, resolved(config))
     check(job)
     places = {key: getattr(job, key) for key in _DATED_PLACES}
-    return job.model_copy(update=with_dates(places, job.date, job.time_zone))
+    places_after = (job.after.report or "", *(str(export["to"]) for export in job.after.export))
+    return job.model_copy(update=with_dates(places, job.date, job.time_zone, places_after=places_after))
 
 
 def resolved(config: DictConfig) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.commits.compaction import Sizes
 from pipeline.commits.run_document import RunDocument, StepDone
 from pipeline.commits.snapshot import JobState
-from pipeline.config.dates import check_placeholders
+from pipeline.config.dates import check_placeholders, meant_date
 from pipeline.config.fields import Group
 from pipeline.config.fields import keys as keys_of
 from pipeline.config.job_config import JobConfig
@@ -58,12 +58,13 @@ class Step:
 
 
 def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
-    """The steps that are configured. `{date}` in `report` and in `to` of an export is the day on which the run began.
+    """The steps that are configured, of a run that began `now`. `{date}` in `report` and in `to` of an export is the
+    date of the run, as in its output.
 
     Compaction is among them only while more small segments lie there than `after.compact_above`.
     """
     after, output = config.after, str(config.output)
-    date = f"{now:%Y-%m-%d}"
+    date = meant_date(config.date, config.time_zone, now).isoformat()
     options = {} if is_local(output) else config.storage_options
     found = []
     if after.compact_above is not None and num_small(state) > after.compact_above:

@@ -62,6 +62,25 @@ def test_steps_come_in_their_order_and_a_compaction_only_when_small_files_pile_u
     assert [step.place for step in found] == places
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"time_zone": "Pacific/Kiritimati"}, "2026-11-03"),  # 14 hours before UTC
+        ({"time_zone": "UTC", "date": "yesterday"}, "2026-11-01"),
+        ({"date": "2026-10-30"}, "2026-10-30"),
+    ],
+)
+def test_the_date_in_a_step_is_that_of_the_output(tmp_path: Path, said: dict[str, str], expected: str) -> None:
+    night = config(
+        tmp_path, "{report: 's3://bucket/{date}.html', export: [{format: coco, to: 's3://b/{date}'}]}", **said
+    )
+    late = NOW.replace(hour=20)
+    assert [step.place for step in after.steps(night, state(0), late)] == [
+        f"s3://bucket/{expected}.html",
+        f"s3://b/{expected}",
+    ]
+
+
 def test_secrets_are_no_arguments_of_a_process_and_reach_it_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
