@@ -8,6 +8,7 @@ themselves, and have a condition of their own for create-only writes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -462,6 +463,9 @@ def _sizes_on_disk(full: str, stem: str) -> list[tuple[str, int]]:
     with os.scandir(full) as entries:
         for entry in entries:
             if entry.name.startswith(stem) and not entry.is_dir(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+                try:
                     found.append((entry.name, entry.stat().st_size))
+                except OSError as error:  # it was deleted meanwhile, or is a link to nothing or to itself
+                    if error.errno not in (errno.ENOENT, errno.ELOOP):
+                        raise
     return found

@@ -67,15 +67,6 @@ class _PutsAwayMeanwhile(JobStorage):
             raise
 
 
-def test_rows_are_found_that_are_put_away_while_they_are_looked_for(disk_storage: JobStorage, tmp_path: Path) -> None:
-    segment = publish(disk_storage, tmp_path, labeled("a", 4, (1, 2)))
-    rows = FormerRows(_PutsAwayMeanwhile(disk_storage.uri), segment.name, "a", tmp_path)
-    former = rows.read()
-    assert former is not None
-    assert former.tracks["object_id"].to_pylist() == [1, 2]
-    assert rows.masks({1, 2}).num_rows == 8
-
-
 def test_an_object_whose_rows_are_gone_is_not_taken_for_none(disk_storage: JobStorage, tmp_path: Path) -> None:
     segment = publish(disk_storage, tmp_path, labeled("a", 4, (1, 2)))
     disk_storage.delete([segment_object("tracks", segment.name)])
@@ -94,9 +85,12 @@ class _PutAwayWhileRead(JobStorage):
         return file
 
 
-def test_rows_are_read_again_that_are_put_away_while_they_are_read(disk_storage: JobStorage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [_PutsAwayMeanwhile, _PutAwayWhileRead])
+def test_rows_are_found_that_are_put_away_while_they_are_looked_for_or_read(
+    disk_storage: JobStorage, tmp_path: Path, kind: type[JobStorage]
+) -> None:
     segment = publish(disk_storage, tmp_path, labeled("a", 4, (1, 2)))
-    rows = FormerRows(_PutAwayWhileRead(disk_storage.uri), segment.name, "a", tmp_path)
+    rows = FormerRows(kind(disk_storage.uri), segment.name, "a", tmp_path)
     former = rows.read()
     assert former is not None
     assert former.tracks["object_id"].to_pylist() == [1, 2]

@@ -332,3 +332,12 @@ def test_a_listing_of_a_disk_asks_for_no_more_files_than_are_meant(
         assert disk_storage.listing("_log", "roll-") == [Stored("_log/roll-1.parquet", 5)]
         assert set(CountedEntry.asked) == {"roll-1.parquet"}
     assert len(disk_storage.listing("_log")) == 21
+
+
+def test_links_to_nothing_and_to_themselves_are_not_listed(disk_storage: JobStorage) -> None:
+    folder = Path(disk_storage.uri, "reviews")
+    folder.mkdir(parents=True)
+    (folder / "a").write_bytes(b"abc")
+    (folder / "circle").symlink_to("circle")
+    (folder / "nothing").symlink_to("gone")
+    assert [(stored.path, stored.num_bytes) for stored in disk_storage.listing("reviews")] == [("reviews/a", 3)]
