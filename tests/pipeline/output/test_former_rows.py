@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 
 from pipeline.output.former_rows import FormerRows, merged_masks
 from pipeline.output.layout import FORMER, segment_object
