@@ -20,10 +20,16 @@ def problem_of_names(kind: type, names: Iterable[str]) -> str:
 
     Names that look like nothing pass: they may be those of another store, or of a newer client.
     """
+    return _problem(kind, tuple(names))
+
+
+@lru_cache(maxsize=256)  # a store is opened for each file of it, and comparing takes five times as long
+def _problem(kind: type, names: tuple[str, ...]) -> str:
     known = _known(kind)
     for name in names:
-        near = get_close_matches(name, known, 1, _ALIKE)
-        if name not in known and name not in _OF_SEVERAL and near:
+        if name in known or name in _OF_SEVERAL:
+            continue
+        if near := get_close_matches(name, known, 1, _ALIKE):
             return (
                 f"there is no option {name}: did you mean storage_options.{near[0]}? Options of another store stand "
                 "under its name, as storage_options.hf.endpoint"
