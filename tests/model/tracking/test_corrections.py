@@ -273,6 +273,15 @@ def test_clearing_a_correction_brings_the_old_masks_back() -> None:
     assert gap(by_object(session.propagate()), before) == 0
 
 
+def test_a_look_after_a_correction_was_cleared_does_not_show_the_mask_that_it_led_to() -> None:
+    session, _ = tracked_session()
+    session.add_prompt(1, 4, OFF)
+    corrected = by_object(session.propagate())
+    assert torch.equal(by_object([session.segment_frame(6)])[1, 6], corrected[1, 6])
+    session.clear_prompts(1, 4)
+    assert not torch.equal(by_object([session.segment_frame(6)])[1, 6], corrected[1, 6])
+
+
 def test_corrections_work_where_prompted_memories_are_bounded() -> None:
     session = new_session(max_prompted_memories=2)
     session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))

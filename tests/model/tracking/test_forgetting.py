@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
+from model.network.features import MemoryTokens
 from model.prompts import HiddenPrompt, MaskPrompt, Prompt
+from model.tracking import forgetting
 from model.tracking.forgetting import forget_wrong
 from model.tracking.history import HistoryRule
-from model.tracking.memory_bank import BACKWARD, FORWARD
+from model.tracking.memory_bank import BACKWARD, FORWARD, MemoryBank
 from model.tracking.replay import replay
 from model.tracking.session import VideoSession
-from model.tracking.steps import advance
+from model.tracking.state import SessionState
+from model.tracking.steps import advance, memory_tokens_of
 from tests.support.sessions import OTHER_BATCH, Logits, by_object, clip, frames_of, small
 
 FRAMES, FIXED = 8, 4
@@ -77,6 +81,19 @@ def test_a_correction_that_says_what_the_walk_expects_takes_no_memory_away() -> 
     kept, _ = walked(session_with(said))
     assert forgot == []
     assert all(torch.equal(found[key], kept[key]) for key in kept)
+
+
+def test_what_a_walk_expects_knows_nothing_of_the_correction(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: list[set[int]] = []
+
+    def tokens(state: SessionState, bank: MemoryBank[Tensor], frame_index: int, direction: int) -> MemoryTokens:
+        remembered.append({*bank.prompted, *bank.tracked})
+        return memory_tokens_of(state, bank, frame_index, direction)
+
+    monkeypatch.setattr(forgetting, "memory_tokens_of", tokens)
+    _, forgot = walked(session_with(went_over()), corrected=(1,))
+    assert forgot == [1]
+    assert remembered == [set(range(FIXED))]
 
 
 def test_an_object_that_is_said_to_be_hidden_forgets_what_it_followed() -> None:
