@@ -135,7 +135,8 @@ class Dispatcher:
             before = [*opened, *chosen]
             if len(before) == self._inbox - 1 and self._others_are_sooner(before, num_workers):
                 break
-            if self._others_have_less(held, len(before), num_workers):
+            # Nobody has less than nothing: a thousand workers are not asked at each report.
+            if before and self._others_have_less(held, len(before), num_workers):
                 break
             item = self._waiting.next(now)
             if item is None:

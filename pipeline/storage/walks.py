@@ -15,6 +15,7 @@ from pipeline.text import one_line
 
 _log = logging.getLogger(__name__)
 _WALKS = ("walk", "_walk")
+_SHOWN_LETTERS = 4096  # as long as a path may be
 
 
 def let_walks_fail(filesystem: Any) -> None:
@@ -39,6 +40,9 @@ def _unless_gone(error: OSError) -> None:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return
     if isinstance(error, PermissionError) and error.filename is not None:
-        _log.warning("the folder %s may not be read, so that its files are left out", one_line(str(error.filename)))
+        _log.warning(
+            "the folder %s may not be read, so that its files are left out",
+            one_line(str(error.filename), _SHOWN_LETTERS),
+        )
         return
     raise error
