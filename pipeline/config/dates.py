@@ -35,19 +35,19 @@ def with_dates(
 ) -> dict[str, Any]:
     """Those of these values, texts or tuples of texts, that hold `{date}`, with the date that `given` means.
 
-    `places_after` are those of the steps after the run, which put the same date in by `meant_date`.
-
-    `now` is a clock that tells its time zone; the date is that of `time_zone`, or of this machine. Raises `ConfigError`
+    `places_after` are those of the steps after the run, which put the same date in by `meant_date`. `now` is a clock
+    that tells its time zone; the date is that of `time_zone`, or of this machine. Raises `ConfigError`
     for what is no date and no time zone, and for another date than that of today which no value holds: the run would be
     that of every other day. A scheduler may give the date of today to all jobs. Another name in braces is refused where
     the run writes, because nobody would look there.
     """
     for key in WRITTEN:
         check_placeholders(key, places.get(key))
-    told = meant_date(given, time_zone, now()).isoformat()
+    at = now()  # asked once, because midnight may pass
+    told = meant_date(given, time_zone, at).isoformat()
     named = {key: value for key, value in places.items() if PLACEHOLDER in str(value)}
     is_named = named or any(PLACEHOLDER in place for place in places_after)
-    if not is_named and told != meant_date(TODAY, time_zone, now()).isoformat():
+    if not is_named and told != meant_date(TODAY, time_zone, at).isoformat():
         raise ConfigError(
             f"date={given} changes nothing, because no place of the job holds {PLACEHOLDER}: write {PLACEHOLDER} into "
             f"{', '.join(places)}, or leave date= out"

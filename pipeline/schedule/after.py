@@ -58,10 +58,10 @@ class Step:
 
 
 def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
-    """The steps that are configured, of a run that began `now`. `{date}` in `report` and in `to` of an export is the
-    date of the run, as in its output.
+    """The steps that are configured, of a run that began `now`.
 
-    Compaction is among them only while more small segments lie there than `after.compact_above`.
+    `{date}` in `report` and in `to` of an export is the date of the run, as in its output. Compaction is among them
+    only while more small segments lie there than `after.compact_above`.
     """
     after, output = config.after, str(config.output)
     date = meant_date(config.date, config.time_zone, now).isoformat()

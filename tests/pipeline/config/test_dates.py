@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -91,3 +91,10 @@ def test_other_names_in_braces_are_names_of_folders(name: str) -> None:
 @pytest.mark.parametrize("given", ["today", NIGHT.date().isoformat()])
 def test_a_scheduler_may_give_the_date_of_today_to_a_job_without_the_placeholder(given: str) -> None:
     assert with_dates({"output": "out"}, given, None, lambda: NIGHT) == {}
+
+
+def test_a_run_that_starts_at_midnight_has_one_date() -> None:
+    times = iter(
+        [NIGHT.replace(hour=23, minute=59, second=59), NIGHT.replace(hour=23, minute=59) + timedelta(minutes=1)]
+    )
+    assert with_dates({"output": "out"}, "today", "UTC", lambda: next(times)) == {}
