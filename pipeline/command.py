@@ -39,6 +39,8 @@ from pipeline.errors import (
 from pipeline.redact import redact
 from pipeline.text import complain, escaped, is_utf8, say, say_at_once, set_in, why_no_utf8
 
+_STANDARD_ERROR = 2  # the number of the stream
+
 
 class ExitCode(IntEnum):
     """What a command returns to the shell. `meaning` says it in one sentence, which README.md repeats."""
@@ -138,9 +140,6 @@ def open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # until the end
-
-
-_STANDARD_ERROR = 2
 
 
 OWN_LOGGERS = ("pipeline", "model")

@@ -190,6 +190,14 @@ def one_line(text: str, most: int = 80) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def reason_in_line(error: BaseException, clean: Callable[[str], str] = str) -> str:
+    """What an error says, as a part of a sentence of ours: in one line, without its full stop, of 200 letters at most.
+
+    `clean` takes out what must not be shown.
+    """
+    return one_line(clean(" ".join(str(error).split())).rstrip("."), 200)
+
+
 def meant_several(name: str, known: Container[str]) -> str:
     """What is said beside a name that is unknown because it is several known ones with commas between; else nothing.
 

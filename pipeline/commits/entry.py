@@ -17,9 +17,7 @@ from pipeline.output.segment_document import SegmentFields, lists_of, outcomes_o
 from pipeline.output.segments import PUT_BACK
 from pipeline.records import Segment
 from pipeline.storage.documents import Document
-from pipeline.text import one_line
-
-_SHOWN_LETTERS = 200
+from pipeline.text import reason_in_line
 
 
 class EntryKind(Enum):
@@ -133,8 +131,9 @@ class EntryDocument(Document):
         except NewerVersion:
             raise
         except ValueError as error:
-            reason = one_line(" ".join(str(error).split()).rstrip("."), _SHOWN_LETTERS)
-            raise StorageError(f"{name} is no entry of a log ({reason}): {PUT_BACK}", transient=False) from error
+            raise StorageError(
+                f"{name} is no entry of a log ({reason_in_line(error)}): {PUT_BACK}", transient=False
+            ) from error
 
 
 def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:

@@ -23,10 +23,9 @@ from pipeline.arrays import Int64Array
 from pipeline.commits.finished_columns import Columns, Parts
 from pipeline.errors import NewerVersion, StorageError
 from pipeline.records import Status
-from pipeline.text import one_line
+from pipeline.text import reason_in_line
 
 ROWS_OF_A_GROUP = 1 << 16
-_SHOWN_LETTERS = 200
 _FEW = 8_192
 _SHARE = 8  # from an eighth of the groups on, decoding all costs little more
 
@@ -39,10 +38,10 @@ def damage_told(name: str) -> Iterator[None]:
     except NewerVersion:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        reason = one_line(" ".join(str(error).split()).rstrip("."), _SHOWN_LETTERS)
         raise StorageError(
-            f"{name} is damaged ({reason}): put it back, as from a backup or from an earlier version that the store "
-            "keeps, or delete it. The entries of the log say the same, unless a run with prune=true has erased them",
+            f"{name} is damaged ({reason_in_line(error)}): put it back, as from a backup or from an earlier version "
+            "that the store keeps, or delete it. The entries of the log say the same, unless a run with prune=true has "
+            "erased them",
             transient=False,
         ) from error
 

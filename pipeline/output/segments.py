@@ -23,10 +23,9 @@ from pipeline.output.segment_document import SegmentDocument
 from pipeline.output.segment_files import METADATA_KEY, BuiltSegment, SegmentOrigin, discard
 from pipeline.records import Segment
 from pipeline.storage.job_storage import JobStorage
-from pipeline.text import one_line
+from pipeline.text import reason_in_line
 
 T = TypeVar("T")
-_SHOWN_LETTERS = 200
 _OF_DAMAGE = ("parquet", "decompress", "checksum", "corrupt", "page header")
 PUT_BACK = "put it back, as from a backup or from an earlier version that the store keeps, or name another output"
 """What to do where the objects of a job are not what they were."""
@@ -183,8 +182,7 @@ def is_of_damage(error: BaseException) -> bool:
 
 def damaged_object(storage: JobStorage, path: str, error: BaseException) -> StorageError:
     """The error for an object of a table that is not what was published. No waiting makes it whole."""
-    reason = one_line(" ".join(str(error).split()).rstrip("."), _SHOWN_LETTERS)
-    return StorageError(f"{storage}/{path} is damaged ({reason}): {PUT_BACK}", transient=False)
+    return StorageError(f"{storage}/{path} is damaged ({reason_in_line(error)}): {PUT_BACK}", transient=False)
 
 
 def find_damaged(storage: JobStorage, most_bytes: int) -> tuple[str, Exception] | None:

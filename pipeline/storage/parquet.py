@@ -21,9 +21,7 @@ from pipeline.redact import redact, redact_uri
 from pipeline.storage.ranges import BlockCache, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
-from pipeline.text import one_line
-
-_SHOWN_LETTERS = 200
+from pipeline.text import reason_in_line
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -110,8 +108,7 @@ class RowReader:
             if type(error) is not OSError or error.errno is not None:
                 raise
             # Arrow says so of bytes that it cannot decode.
-            reason = one_line(redact(" ".join(str(error).split())).rstrip("."), _SHOWN_LETTERS)
-            shown = redact_uri(span.file)
+            shown, reason = redact_uri(span.file), reason_in_line(error, redact)
             raise InputError(f"{shown} is damaged ({reason}): write it again, or copy it anew") from error
 
     def _read(self, span: RowSpan, storage_options: StorageOptions | None) -> pa.Table:
