@@ -47,7 +47,7 @@ class _Added:
         """The id of the object with this key, the same each time."""
         if key not in self._ids:
             is_free = isinstance(key, int) and key not in self._taken
-            number = key if isinstance(key, int) and is_free else max(0, 0, *self._taken) + 1
+            number = key if isinstance(key, int) and is_free else max(0, max(self._taken, default=0)) + 1
             self._taken.add(number)
             self._ids[key] = number
         return self._ids[key]
@@ -80,16 +80,14 @@ class _Video:
         return replace(frame, index=number_in_name(frame.file_name))
 
 
-def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:
-    """The labels as the job calls them, if `files` are an export of maskmill or lie in one; else as they are.
+def with_names_of_the_job(
+    labels: Iterator[Label], export: LabelFiles, files: LabelFiles, format_name: str
+) -> Iterator[Label]:
+    """The labels of an export, or of some of its files, as the job calls them.
 
     A video that was added since keeps the name that it has in the format, and so does an object whose number no object
     of the job has. Raises `InputError` where CVAT has dropped what says which tracks are which objects.
     """
-    export = _export_of(files)
-    if export is None:
-        yield from labels
-        return
     videos = _videos(export, format_name, has_pictures=bool(files.ending_in(".png")))
     for label in labels:
         video = _video_of(label, videos, format_name)
@@ -140,15 +138,12 @@ def _check_came_back(files: LabelFiles, videos: Iterable[_Video]) -> None:
             )
 
 
-def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions) -> ReadOptions:
+def options_of_export(export: LabelFiles, files: LabelFiles, format_name: str, options: ReadOptions) -> ReadOptions:
     """The options, with what an export of maskmill says of itself and its files do not.
 
     Texts of MOTS may be of videos in which nothing shows on the first frame, so that they do not tell its number.
     Numbers of tracks of CVAT are CVAT's own. Raises `InputError` for a number of the first frame: the export tells it.
     """
-    needs_export = format_name in ("cvat_images", "cvat_video", "mots") or options.first_frame is not None
-    if not needs_export or (export := _export_of(files)) is None:
-        return options
     if options.first_frame is not None:
         raise InputError(
             f"first_frame={options.first_frame}: {files.shown} is of an export of maskmill, which says itself how its "
@@ -160,8 +155,8 @@ def options_of_export(files: LabelFiles, format_name: str, options: ReadOptions)
     return replace(options, is_of_export=True)
 
 
-def _export_of(files: LabelFiles) -> LabelFiles | None:
-    """The export that files are or lie in; None if they are of others."""
+def export_of(files: LabelFiles) -> LabelFiles | None:
+    """The export of maskmill that files are or lie in; None if they are of others."""
     if files.is_folder and VIDEOS in files.names:
         return files
     return files.above((VIDEOS,), (MANIFEST, VIDEOS, _OBJECTS))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.errors import InputError, describe
-from pipeline.formats.exported import check_is_whole, options_of_export, with_names_of_the_job
+from pipeline.formats.exported import check_is_whole, export_of, options_of_export, with_names_of_the_job
 from pipeline.formats.guess import format_of
 from pipeline.formats.label import Label, LabelCrowd, ReadOptions
 from pipeline.formats.label_files import LabelFiles
@@ -39,35 +39,34 @@ class Format:
     takes: tuple[str, ...] = ("first_frame",)
 
 
+_OF_TABLES = ("columns", "box_format", "first_frame")
+_OF_COCO = ("images", "first_frame", "size")
+
 FORMATS: dict[str, Format] = {
     "boxes": Format(
         boxes.read,
         "A detector's boxes as CSV, TSV, JSON lines or a JSON list; columns.NAME= names columns.",
-        ("columns", "box_format", "first_frame"),
+        _OF_TABLES,
     ),
     "coco": Format(
         coco.read,
         "COCO JSON of images; or a list of results, whose images images= names.",
-        ("images", "first_frame", "size"),
+        _OF_COCO,
     ),
-    "coco_video": Format(
-        coco.read, "CocoVID: COCO with videos, frame_id and instance_id.", ("images", "first_frame", "size")
-    ),
+    "coco_video": Format(coco.read, "CocoVID: COCO with videos, frame_id and instance_id.", _OF_COCO),
     "cvat_images": Format(cvat.read, "CVAT for images 1.1.", ("first_frame", "size")),
     "cvat_video": Format(
         cvat.read, "CVAT for video 1.1: tracks of boxes, polygons or points.", ("first_frame", "size")
     ),
     "davis": Format(palette_png.read, "Folders of palette PNG, as DAVIS and YouTube-VOS have them."),
-    "hf_datasets": Format(
-        parquet.read, "Parquet shards as Hugging Face datasets reads them.", ("columns", "box_format", "first_frame")
-    ),
+    "hf_datasets": Format(parquet.read, "Parquet shards as Hugging Face datasets reads them.", _OF_TABLES),
     "label_studio": Format(label_studio.read, "Video rectangles of Label Studio, its JSON export."),
     "maskmill": Format(maskmill.read, "The output of a job of maskmill.", ()),
     "mots": Format(mots.read, "MOTS: 16-bit PNG or text with COCO codes."),
     "parquet": Format(
         parquet.read,
         "A Parquet table of masks or boxes; columns.NAME= names columns.",
-        ("columns", "box_format", "first_frame"),
+        _OF_TABLES,
     ),
     "png": Format(sa_v.read_png, "PNG of masks, {video}/{object}/{frame}.png; pixels above 0 are the object."),
     "sa_v": Format(sa_v.read, "SA-V: *_manual.json, *_auto.json, or its PNG."),
@@ -105,8 +104,11 @@ def read_labels(
     if format_name not in FORMATS:
         raise InputError(f"{files.shown}: labels of format {format_name} cannot be read; give format= if it is another")
     _check_used(format_name, options)
-    labels = FORMATS[format_name].read(files, options_of_export(files, format_name, options))
-    return with_names_of_the_job(_told(labels, files, format_name), files, format_name)
+    export = export_of(files)
+    if export is None:
+        return _told(FORMATS[format_name].read(files, options), files, format_name)
+    labels = FORMATS[format_name].read(files, options_of_export(export, files, format_name, options))
+    return with_names_of_the_job(_told(labels, files, format_name), export, files, format_name)
 
 
 def crowds_as_objects(labels: Iterator[Label]) -> Iterator[Label]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -36,8 +36,9 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     texts = [name for name in files.ending_in(".txt") if _is_of_masks(name)]
     if texts:
         first = _first_frame(files, texts) if options.first_frame is None else options.first_frame
+        listed = {} if options.is_of_export else _listed_lengths(files)
         for name in texts:
-            num_frames = 0 if options.is_of_export else _num_frames(files, name)
+            num_frames = 0 if options.is_of_export else _num_frames(files, name, listed)
             yield from _read_text(files, name, first, num_frames)
         return
     pictures = [name for name in files.ending_in(".png") if _kind_of_picture(name) != _IMAGES]
@@ -93,17 +94,23 @@ def _read_text(files: LabelFiles, name: str, first: int, num_frames: int) -> Ite
             yield Label(video, LabelFrame(index), None, None, place=files.shown_name(name))
 
 
-def _num_frames(files: LabelFiles, name: str) -> int:
-    """How many frames the sequence of a text has, as the files beside it say; 0 if none does."""
+def _num_frames(files: LabelFiles, name: str, listed: Mapping[str, int]) -> int:
+    """How many frames the sequence of a text has, as the files beside it or the lists say; 0 if none does."""
     sequence = posixpath.join(posixpath.dirname(posixpath.dirname(name)), "seqinfo.ini")
     if posixpath.basename(name) == "gt.txt" and sequence in files.names:
         told = re.search(rb"^seqLength=(\d+)\s*$", files.read(sequence), re.MULTILINE)
         return 0 if told is None else int(told[1])
+    return listed.get(_video_of_text(files, name), 0)
+
+
+def _listed_lengths(files: LabelFiles) -> dict[str, int]:
+    """How many frames each sequence has by the lists of KITTI, of which the first one that names it counts."""
+    found: dict[str, int] = {}
     lists = [one for one in files.names if posixpath.basename(one).startswith(_SEQMAP)]
     for words in (line.split() for one in lists for line in files.read(one).decode("utf-8", "replace").splitlines()):
-        if len(words) == 4 and words[0] == _video_of_text(files, name) and words[3].isdecimal():
-            return int(words[3]) + 1
-    return 0
+        if len(words) == 4 and words[3].isdecimal():
+            found.setdefault(words[0], int(words[3]) + 1)
+    return found
 
 
 def _lines(files: LabelFiles, name: str) -> Iterator[tuple[int, str]]:
