@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from pipeline.config.fields import AsTyped, Unit
 from pipeline.redact import redact_uri
+from pipeline.storage.on_disk import is_folder
 from pipeline.storage.schemes import problem_of_password, problem_of_spelling
 from pipeline.storage.uris import is_local, local_path
 
@@ -33,7 +34,7 @@ def _check_root(place: str | None) -> str | None:
     """Refuse a folder on disk that is not there: each video would be told to be gone, or shown without pictures."""
     if place is not None and is_local(place) and "::" not in place:
         folder = Path(local_path(place)).absolute()
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise ValueError(f"{redact_uri(place)}: there is no folder {folder}; check the path")
     return place
 

@@ -18,6 +18,7 @@ from pipeline.errors import InputError
 from pipeline.output.layout import REVIEWS, is_review, new_review
 from pipeline.reviews.digests import Rows, read_digests, write_digest
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.on_disk import is_folder
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.uris import local_path
 from pipeline.text import one_line
@@ -74,7 +75,7 @@ class ReviewTable:
         values of another type and for times without a time zone; `FileNotFoundError` where the output is a folder that
         is not there; `StorageError` if the store does not take the file.
         """
-        if storage.is_local and not Path(local_path(storage.uri)).is_dir():
+        if storage.is_local and not is_folder(Path(local_path(storage.uri))):
             raise FileNotFoundError(
                 f"{storage} holds no job: there is no folder of that name; give the output= of a run"
             )

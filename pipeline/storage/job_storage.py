@@ -8,7 +8,6 @@ themselves, and have a condition of their own for create-only writes.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -29,7 +28,7 @@ from pipeline.errors import AlreadyExists, StorageError, UnusableStore
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import NoHardLinks, copy_file, create_file, replace_file
 from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create, said
-from pipeline.storage.on_disk import dead_link, is_file, why_dead
+from pipeline.storage.on_disk import dead_link, is_file, sizes_in, why_dead
 from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import Place, safe_stores, scheme_of
 from pipeline.storage.uris import forget_sessions, open_filesystem
@@ -135,7 +134,7 @@ class JobStorage:
             fs.invalidate_cache(full)
             try:
                 if self.is_local:
-                    names = _sizes_on_disk(full, stem)
+                    names = sizes_in(full, stem)
                 else:
                     narrowed = {"prefix": stem} if stem and scheme_of(self.uri).narrows_listings else {}
                     found = fs.find(full, maxdepth=1, detail=True, **narrowed)
@@ -455,17 +454,3 @@ def _is_there(fs: fsspec.AbstractFileSystem, full: str) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _sizes_on_disk(full: str, stem: str) -> list[tuple[str, int]]:
-    """Names and sizes of the files in a folder. Of others than `stem...` nothing is asked, because a log has many."""
-    found = []
-    with os.scandir(full) as entries:
-        for entry in entries:
-            if entry.name.startswith(stem) and not entry.is_dir(follow_symlinks=False):
-                try:
-                    found.append((entry.name, entry.stat().st_size))
-                except OSError as error:  # it was deleted meanwhile, or is a link to nothing or to itself
-                    if error.errno not in (errno.ENOENT, errno.ELOOP):
-                        raise
-    return found

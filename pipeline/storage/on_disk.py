@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -35,6 +36,20 @@ def why_dead(link: Path) -> str:
     """What is said of a link that leads nowhere, and what to do."""
     end = os.path.realpath(link)
     return f"{link} is a link to {end}, and this user finds nothing there: mount its disk, or make that folder"
+
+
+def sizes_in(folder: str, stem: str) -> list[tuple[str, int]]:
+    """Names and sizes of the files in a folder. Of others than `stem...` nothing is asked, because a log has many."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(stem) and not entry.is_dir(follow_symlinks=False):
+                try:
+                    found.append((entry.name, entry.stat().st_size))
+                except OSError as error:  # it was deleted meanwhile, or is a link to nothing or to itself
+                    if error.errno not in (errno.ENOENT, errno.ELOOP):
+                        raise
+    return found
 
 
 def _is_link(path: Path) -> bool:
