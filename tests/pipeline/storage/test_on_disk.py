@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.command import parse
 from pipeline.commits.job_record import local_files
 from pipeline.commits.read_history import read_history
 from pipeline.config.job_config import _place_of_weights
 from pipeline.errors import ConfigError, StorageError, UnusableStore
 from pipeline.output import targets
+from pipeline.report import ReportArguments
+from pipeline.reviews.verdicts import write_verdicts
 from pipeline.storage.destinations import check_file, check_folder, load_file, save_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import local_path
@@ -61,6 +64,16 @@ def test_a_file_that_may_not_be_read_is_named(locked: Path, tmp_path: Path) -> N
 def test_an_output_that_may_not_be_read_is_named(locked: Path) -> None:
     with pytest.raises(StorageError, match=r"read .*labels/_log/0+.json was refused"):
         read_history(JobStorage(f"{locked}/labels"))
+
+
+def test_a_root_of_videos_that_may_not_be_read_is_refused(locked: Path) -> None:
+    with pytest.raises(ConfigError, match=r"videos_root: .*locked/videos: there is no folder .*; check the path"):
+        parse(ReportArguments, ["output=labels", "to=report.html", f"videos_root={locked}/videos"])
+
+
+def test_a_verdict_into_an_output_that_may_not_be_read_is_refused(locked: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"locked/labels holds no job"):
+        write_verdicts(JobStorage(f"{locked}/labels"), [])
 
 
 def test_weights_that_may_not_be_read_are_none(locked: Path) -> None:
